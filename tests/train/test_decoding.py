@@ -14,7 +14,7 @@ from torchvision.transforms.functional import resized_crop
 from nofrost.data import Photographs
 from nofrost.errors import UserError
 from nofrost.train import decoding
-from nofrost.train.decoding import decoded_crop, decoders
+from nofrost.train.decoding import decoded_crops, decoders
 from tests.train.photographs_in_shards import encoded, photographs, picture
 
 BOXES = [(0, 0, 40, 30), (3, 5, 20, 17), (1, 2, 23, 58), (10, 20, 70, 90), (0, 7, 16, 50), (50, 3, 9, 60)]
@@ -28,6 +28,11 @@ def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     else:
         monkeypatch.setattr(decoding, "simplejpeg", None)
     return str(request.param)
+
+
+def decoded_crop(images: Photographs, row: int, box: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
+    (crop,) = decoded_crops(images, row, [box], size)
+    return crop
 
 
 def pixels_of_torchvision(images: Photographs, row: int, box: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
@@ -106,6 +111,14 @@ def test_a_large_crop_is_decoded_at_a_smaller_scale_and_almost_the_same(
     assert box[2] * height / 90 >= size[0], "never smaller than the result"
     assert box[3] * width / 120 >= size[1], "never smaller than the result"
     assert np.abs(crop - pixels_of_torchvision(images, 2, box, size)).mean() < 2
+
+
+def test_boxes_of_a_photograph_are_decoded_together_as_each_alone(decoder: str, tmp_path: Path) -> None:
+    images, size = photographs(tmp_path, 3), (16, 12)
+    boxes = [(0, 0, 90, 120), (3, 5, 20, 17), (50, 3, 9, 60), (10, 20, 70, 90), (1, 2, 40, 30)]
+    together = decoded_crops(images, 2, boxes, size)
+    for box, crop in zip(boxes, together, strict=True):
+        assert np.array_equal(crop, decoded_crop(images, 2, box, size))
 
 
 def test_a_cmyk_photograph_is_left_to_pillow(decoder: str, tmp_path: Path) -> None:

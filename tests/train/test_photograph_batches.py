@@ -139,13 +139,13 @@ def test_operations_of_photographs_are_those_of_one_process(split: Split, monkey
         ]
 
     decoded: list[int] = []
-    decode = photograph_views.decoded_crop
+    decode = photograph_views.decoded_crops
 
-    def watched(images: Photographs, row: int, *arguments: Any) -> np.ndarray:
+    def watched(images: Photographs, row: int, *arguments: Any) -> list[np.ndarray]:
         decoded.append(row)
         return decode(images, row, *arguments)
 
-    monkeypatch.setattr(photograph_views, "decoded_crop", watched)
+    monkeypatch.setattr(photograph_views, "decoded_crops", watched)
     whole = batches_of(1)
     assert len(whole) == 2
     assert len(decoded) == 12, "each once for all of its views"
@@ -158,16 +158,32 @@ def test_operations_of_photographs_are_those_of_one_process(split: Split, monkey
 
 def test_only_this_processs_photographs_are_decoded(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
-    decode = photograph_views.decoded_crop
+    decode = photograph_views.decoded_crops
 
-    def watched(images: Photographs, row: int, *arguments: object) -> np.ndarray:
+    def watched(images: Photographs, row: int, *arguments: object) -> list[np.ndarray]:
         read.append(row)
         return decode(images, row, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(photograph_views, "decoded_crop", watched)
+    monkeypatch.setattr(photograph_views, "decoded_crops", watched)
     seen = list(TrainingImages(split, {}, (), CROPS, 6, ProcessGroup(1, 3)).epoch(0, 0, 0))
     assert sorted(read) == sorted(row for batch in seen for row in rows_of(batch).tolist())
     assert len(read) == 10
+
+
+def test_a_photograph_that_several_views_crop_is_decoded_once(
+    split: Split, sets: dict[str, Photographs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes_of: dict[tuple[bool, int], int] = {}
+    decode = photograph_views.decoded_crops
+
+    def watched(images: Photographs, row: int, boxes: list[list[int]], size: tuple[int, int]) -> list[np.ndarray]:
+        assert (images is split.images, row) not in boxes_of
+        boxes_of[images is split.images, row] = len(boxes)
+        return decode(images, row, boxes, size)
+
+    monkeypatch.setattr(photograph_views, "decoded_crops", watched)
+    batch = next(TrainingImages(split, sets, ("deepaugment", "texture-debiased"), EVERYTHING, N).epoch(0, 0, 0))
+    assert boxes_of == {(is_split, row): 1 + is_split for is_split in (True, False) for row in rows_of(batch).tolist()}
 
 
 def test_without_a_crop_of_random_size_the_evaluation_view_is_trained_on(split: Split) -> None:
@@ -193,18 +209,18 @@ def test_texture_debiasing_sees_the_share_of_the_photograph_that_wang2022_says(
     split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As torchvision's crop of 64 to 100 % of the area, on the same photographs, whatever the recipe's own crop is."""
-    shares: list[float] = []
+    debiased: list[float] = []
 
-    def watched(images: Photographs, row: int, box: list[int], size: tuple[int, int]) -> np.ndarray:
-        shares.append(box[2] * box[3] / np.prod(images.sizes(np.array([row]))))
-        return np.zeros((*size, 3), np.uint8)
+    def watched(images: Photographs, row: int, boxes: list[list[int]], size: tuple[int, int]) -> list[np.ndarray]:
+        _, (_, _, height, width) = boxes
+        debiased.append(height * width / np.prod(images.sizes(np.array([row]))))
+        return [np.zeros((*size, 3), np.uint8) for _ in boxes]
 
-    monkeypatch.setattr(photograph_views, "decoded_crop", watched)
+    monkeypatch.setattr(photograph_views, "decoded_crops", watched)
     views = ViewSpec(image_size=10, random_resized_crop=0.99, texture_debiased=TextureDebiasedSpec())
     for epoch in range(40):
         for _ in TrainingImages(split, {}, ("texture-debiased",), views, N).epoch(0, epoch, 0):
             pass
-    debiased = [share for number in range(40) for share in shares[(2 * number + 1) * N : (2 * number + 2) * N]]
     torch.manual_seed(0)
     theirs = [
         np.prod(RandomResizedCrop.get_params(torch.zeros(1, *SIZES[row % 5]), [0.64, 1.0], [3 / 4, 4 / 3])[2:])

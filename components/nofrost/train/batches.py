@@ -21,7 +21,7 @@ from nofrost.train.decoding_threads import DecodingThreads
 from nofrost.train.objectives import Batch
 from nofrost.train.shares import check_shares, rows_of_process
 from nofrost.train.upcoming import Upcoming, check_room
-from nofrost.train.views import ANY_SET, AUGMIX, AUGMIX_AGAIN, DRAWN_VIEWS, TEXTURE_DEBIASED, BatchViews, View
+from nofrost.train.views import ANY_SET, AUGMIX, AUGMIX_AGAIN, DRAWN_VIEWS, TEXTURE_DEBIASED, BatchViews, Later, View
 
 # Of photographs: batches that are ready before the training asks for them, and threads that put them together, two so
 # that one batch is decoded while another is finished.
@@ -192,19 +192,21 @@ class TrainingImages:
         generator = torch.Generator().manual_seed(derive_seed(seed, "views", epoch, step))
         views = BatchViews(self.views, self.image_size, rows, own, generator, self.threads)
         clean = views.view(self.split.images)
-        augmented = {view: self._augmented(view, views, clean) for view in self.augmented_views}
+        drawn = {view: self._augmented(view, views, clean) for view in self.augmented_views}
+        views.decode()
+        augmented = {name: view.value for name, view in drawn.items()}
         labels, indices = (
             torch.from_numpy(np.array(each[rows[own]])) for each in (self.split.labels, self.split.indices)
         )
         return Batch(
-            clean.images,
+            clean.value.images,
             labels,
             indices,
             {name: view.images for name, view in augmented.items()},
             distortions={name: view.distortion for name, view in augmented.items() if view.distortion},
         )
 
-    def _augmented(self, name: str, views: BatchViews, clean: View) -> View:
+    def _augmented(self, name: str, views: BatchViews, clean: Later[View]) -> Later[View]:
         debiased, augmix = self.views.texture_debiased, self.views.augmix
         if name == ANY_SET:
             return views.any_set(list(self.augmented.values()), self.split.images, debiased)

@@ -37,43 +37,64 @@ def decoders() -> tuple[str, ...]:
     return ("pillow", "simplejpeg") if simplejpeg else ("pillow",)
 
 
-def decoded_crop(photographs: Photographs, row: int, box: Sequence[int], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a box of a stored photograph resized (bilinear, antialiased): uint8 [H, W, C].
+def decoded_crops(
+    photographs: Photographs, row: int, boxes: Sequence[Sequence[int]], size: tuple[int, int]
+) -> list[NDArray[np.uint8]]:
+    """Return boxes of a stored photograph resized (bilinear, antialiased), each uint8 [H, W, C].
+
+    The photograph is read once, and decoded once for all boxes of one scale.
 
     Args:
-        box: top, left, height and width in pixels of the photograph.
-        size: height and width of the result.
+        boxes: top, left, height and width of each in pixels of the photograph.
+        size: height and width of the results.
 
     Raises:
         UserError: the photograph is damaged.
     """
-    crop = _scaled_crop(photographs, row, box, size) if simplejpeg else None
-    if crop is None:
-        top, left, height, width = box
-        crop = _resized(np.array(photographs.decoded(row).crop((left, top, left + width, top + height))), size)
-    return crop.reshape(*size, photographs.channels)
+    crops = _scaled_crops(photographs, row, boxes, size) if simplejpeg else None
+    if crops is None:
+        image = photographs.decoded(row)
+        crops = [
+            _resized(np.array(image.crop((left, top, left + width, top + height))), size)
+            for top, left, height, width in boxes
+        ]
+    return [crop.reshape(*size, photographs.channels) for crop in crops]
 
 
-def _scaled_crop(
-    photographs: Photographs, row: int, box: Sequence[int], size: tuple[int, int]
-) -> NDArray[np.uint8] | None:
-    """Return the resized box as simplejpeg decodes it; None for what is left to Pillow."""
+def _scaled_crops(
+    photographs: Photographs, row: int, boxes: Sequence[Sequence[int]], size: tuple[int, int]
+) -> list[NDArray[np.uint8]] | None:
+    """Return the resized boxes as simplejpeg decodes them; None for what is left to Pillow."""
     stored, colours = photographs.encoded(row), COLOURS[photographs.channels]
+    crops: dict[int, NDArray[np.uint8]] = {}
     try:
-        stored_height, stored_width, stored_colours, _ = simplejpeg.decode_jpeg_header(stored, strict=False)
+        height, width, stored_colours, _ = simplejpeg.decode_jpeg_header(stored, strict=False)
         if stored_colours not in colours:
             return None
-        top, left, height, width = box
-        scale = next((scale for scale in SCALES if min(height / size[0], width / size[1]) >= scale), 1)
-        lines = min(stored_height, top + height + MARGIN)
-        content = first_lines(stored, lines) if lines < stored_height else stored
-        least = {"min_height": math.ceil(lines / scale), "min_width": math.ceil(stored_width / scale)}
-        buffer = _buffer(stored_height * stored_width * photographs.channels)
-        pixels = simplejpeg.decode_jpeg(
-            content, colours[0], strict=False, buffer=buffer, **(least if scale > 1 else {})
-        )
+        scales = [_scale(box, size) for box in boxes]
+        for scale in dict.fromkeys(scales):
+            numbers = [number for number, each in enumerate(scales) if each == scale]
+            lines = min(height, max(boxes[number][0] + boxes[number][2] for number in numbers) + MARGIN)
+            content = first_lines(stored, lines) if lines < height else stored
+            least = {"min_height": math.ceil(lines / scale), "min_width": math.ceil(width / scale)}
+            buffer = _buffer(height * width * photographs.channels)
+            pixels = simplejpeg.decode_jpeg(
+                content, colours[0], strict=False, buffer=buffer, **(least if scale > 1 else {})
+            )
+            crops |= {number: _cut(pixels, boxes[number], scale, size) for number in numbers}
     except ValueError:
         return None
+    return [crops[number] for number in range(len(boxes))]
+
+
+def _scale(box: Sequence[int], size: tuple[int, int]) -> int:
+    """Return the largest scale at which a box is still as large as its result."""
+    return next((scale for scale in SCALES if min(box[2] / size[0], box[3] / size[1]) >= scale), 1)
+
+
+def _cut(pixels: NDArray[np.uint8], box: Sequence[int], scale: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a box of a photograph that was decoded at a scale, resized; not in the memory of `pixels`."""
+    top, left, height, width = box
     # Cut before it is resized, as torchvision does: pixels around the box have no part in the result.
     rows, upper, lower = _within(top, height, scale, pixels.shape[0])
     columns, near, far = _within(left, width, scale, pixels.shape[1])
@@ -81,7 +102,7 @@ def _scaled_crop(
     if scale == 1:
         return _resized(cut, size)
     # Only Pillow resizes boxes that begin or end between two pixels.
-    image = Image.fromarray(cut[..., 0] if photographs.channels == 1 else cut)
+    image = Image.fromarray(cut[..., 0] if pixels.shape[2] == 1 else cut)
     return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR, box=(near, upper, far, lower)))
 
 

@@ -4,7 +4,8 @@ Each photograph of a batch is a row of one of several aligned sources (the split
 say which.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nofrost.data import Images, Photographs
-from nofrost.train.decoding import decoded_crop
+from nofrost.train.decoding import decoded_crops
 from nofrost.train.decoding_threads import DecodingThreads
 
 Rows = NDArray[np.int64]
@@ -36,33 +37,63 @@ def stored_sizes(sources: Sequence[Photographs], numbers: Rows, rows: Rows) -> T
     return torch.from_numpy(sizes)
 
 
-def crops(
-    sources: Sequence[Photographs],
-    numbers: Rows,
-    rows: Rows,
-    boxes: Tensor,
-    mirrored: Tensor | None,
-    size: tuple[int, int],
-    threads: DecodingThreads,
-) -> Tensor:
-    """Return boxes of stored photographs, resized: uint8 [n, C, *size].
+class Crops:
+    """Crops of the photographs of a batch, drawn for one view after the other and then decoded together: a photograph
+    that several views crop is decoded once.
 
     Args:
-        boxes: int64 [n, 4], top, left, height and width of each in pixels.
-        mirrored: bool [n], which to mirror left to right; None for none.
-
-    Raises:
-        UserError: a photograph is damaged.
+        size: height and width of all crops.
     """
-    places = boxes.tolist()
-    flags = [False] * len(rows) if mirrored is None else mirrored.tolist()
 
-    def crop(position: int) -> NDArray[np.uint8]:
-        source = sources[numbers[position]]
-        pixels = decoded_crop(source, int(rows[position]), places[position], size)
-        return pixels[:, ::-1] if flags[position] else pixels
+    def __init__(self, size: tuple[int, int], threads: DecodingThreads) -> None:
+        self._size, self._threads = size, threads
+        self._wanted: dict[tuple[int, int], list[_Wanted]] = {}
 
-    return _together(crop, (len(rows), sources[0].channels, *size), threads)
+    def add(
+        self, sources: Sequence[Photographs], numbers: Rows, rows: Rows, boxes: Tensor, mirrored: Tensor | None
+    ) -> Tensor:
+        """Return where boxes of stored photographs will be, resized, after :meth:`decode`: uint8 [n, C, *size].
+
+        Args:
+            boxes: int64 [n, 4], top, left, height and width of each in pixels.
+            mirrored: bool [n], which to mirror left to right; None for none.
+        """
+        images = np.empty((len(rows), sources[0].channels, *self._size), np.uint8)
+        flags = [False] * len(rows) if mirrored is None else mirrored.tolist()
+        for position, (box, flag) in enumerate(zip(boxes.tolist(), flags, strict=True)):
+            source, row = sources[numbers[position]], int(rows[position])
+            wanted = _Wanted(source, row, box, flag, images[position])
+            self._wanted.setdefault((id(source), row), []).append(wanted)
+        return torch.from_numpy(images)
+
+    def decode(self) -> None:
+        """Decode all photographs that were asked for since the last time.
+
+        Raises:
+            UserError: a photograph is damaged.
+        """
+        photographs = list(self._wanted.values())
+        self._wanted = {}
+
+        def write(number: int) -> None:
+            first, *_ = wanted = photographs[number]
+            pixels = decoded_crops(first.source, first.row, [each.box for each in wanted], self._size)
+            for each, crop in zip(wanted, pixels, strict=True):
+                # Here, in many threads, the channels take their place in no time.
+                each.image[...] = (crop[:, ::-1] if each.is_mirrored else crop).transpose(2, 0, 1)
+
+        self._threads.run(write, len(photographs))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A box of a row of a source, and the image uint8 [C, H, W] that it is written to."""
+
+    source: Photographs
+    row: int
+    box: list[int]
+    is_mirrored: bool
+    image: NDArray[np.uint8]
 
 
 def evaluation_views(sources: Sequence[Photographs], numbers: Rows, rows: Rows, threads: DecodingThreads) -> Tensor:
@@ -72,23 +103,11 @@ def evaluation_views(sources: Sequence[Photographs], numbers: Rows, rows: Rows, 
         UserError: a photograph is damaged.
     """
     count, height, width, channels = len(rows), *sources[0].shape[1:]
-
-    def view(position: int) -> NDArray[np.uint8]:
-        pixels: NDArray[np.uint8] = sources[numbers[position]].viewed(int(rows[position]))
-        return pixels
-
-    return _together(view, (count, channels, height, width), threads)
-
-
-def _together(
-    pixels_of: Callable[[int], NDArray[np.uint8]], shape: tuple[int, int, int, int], threads: DecodingThreads
-) -> Tensor:
-    """Return the pixels of all positions, of which `pixels_of` gives uint8 [H, W, C], as one uint8 [n, C, H, W]."""
-    images = np.empty(shape, np.uint8)
+    images = np.empty((count, channels, height, width), np.uint8)
 
     def write(position: int) -> None:
         # Here, in many threads, the channels take their place in no time; float32 images would take ten times as long.
-        images[position] = pixels_of(position).transpose(2, 0, 1)
+        images[position] = sources[numbers[position]].viewed(int(rows[position])).transpose(2, 0, 1)
 
-    threads.run(write, shape[0])
+    threads.run(write, count)
     return torch.from_numpy(images)
