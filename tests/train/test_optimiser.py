@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from nofrost.config import OptimiserSpec
 from nofrost.errors import UserError
 from nofrost.models import Classifier, create_model
 from nofrost.train.optimiser import create_optimiser, describe, gradient_scaler, roles, set_lr
+from nofrost.train.trainer import Trainer
 
 SMALL = {"num_classes": 10, "image_size": 16}
 
@@ -96,6 +98,28 @@ def freeze_norms(model: Classifier) -> None:
         parameter.requires_grad_(".bn" not in name)
 
 
+def test_rmsprop_follows_the_formula_of_tensorflow() -> None:
+    """m ← 0.9 m + 0.1 g², v ← 0.8 v + lr g / √(m + 0.5), w ← w - v, from m = 1 and v = 0; decay adds 0.1 w to g."""
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 2, bias=False).double()
+    spec = OptimiserSpec(lr=0.2, momentum=0.8, weight_decay=0.1, rmsprop={"decay": 0.9, "eps": 0.5})
+    optimiser = create_optimiser(layer, spec)
+    weight = layer.weight.detach().clone()
+    mean, velocity = torch.ones_like(weight), torch.zeros_like(weight)
+    for step in range(4):
+        lr = 0.2 / (step + 1)
+        set_lr(optimiser, lr)
+        points = torch.randn(5, 3, dtype=torch.float64)
+        optimiser.zero_grad()
+        layer(points).square().sum().backward()
+        optimiser.step()
+        gradient = 2 * (points @ weight.T).T @ points + 0.1 * weight
+        mean = 0.9 * mean + 0.1 * gradient.square()
+        velocity = 0.8 * velocity + lr * gradient / (mean + 0.5).sqrt()
+        weight = weight - velocity
+        assert torch.allclose(layer.weight, weight, rtol=1e-10)
+
+
 @pytest.mark.parametrize("change", [freeze_norms, lambda model: None])
 def test_the_summary_counts_each_parameter_that_trains_once(change: Callable[[Classifier], None]) -> None:
     model = create_model("resnet8", **SMALL)
@@ -123,6 +147,28 @@ def test_momentum_is_part_of_the_state_so_that_a_resumed_training_has_the_same_b
                 parameter.grad = gradient.clone()
             optimiser.step()
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_rmsprop_that_was_saved_continues_with_the_same_bits(
+    momentum: float, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    options = {"lr": 0.01, "momentum": momentum, "rmsprop": {"eps": 0.1}}
+    undisturbed, stopped = (make_trainer({"name": "st"}, optimiser=options) for _ in range(2))
+    for number, batch in enumerate(undisturbed.phase.images.epoch(0, 0, 0), start=1):
+        undisturbed.train_step(batch)
+        stopped.train_step(batch)
+        undisturbed.state.step = stopped.state.step = number
+        if number == 2:
+            stopped.folder = tmp_path
+            stopped.save(0.0)
+            stopped = make_trainer({"name": "st"}, optimiser=options)
+            stopped.folder = tmp_path
+            assert stopped.load()
+    own, resumed = undisturbed.phase_state.state_dict(), stopped.phase_state.state_dict()
+    assert {name.partition(".")[0] for name in own} >= {"model", "square-average", "optimiser-step"}
+    assert own.keys() == resumed.keys()
+    assert all(torch.equal(own[name], resumed[name]) for name in own)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

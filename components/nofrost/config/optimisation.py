@@ -29,10 +29,19 @@ class Averaging(Settings):
     start_epoch: float = Field(default=0.0, ge=0)
 
 
+class RmsProp(Settings):
+    """RMSProp as TensorFlow has it: each step is divided by √(mean of squared gradients + `eps`), a moving average that
+    keeps the share `decay` and starts at 1. The defaults are those of its Inception networks."""
+
+    decay: float = Field(default=0.9, ge=0, lt=1)
+    eps: float = Field(default=1.0, gt=0)
+
+
 class OptimiserSpec(OmitEmpty, Settings):
-    """SGD. Weight decay is for weights; `decay_gains` and `decay_biases` extend it to scales and shifts of normalisers
-    and to gains and biases of layers. `scalar_lr` multiplies the learning rate of single numbers (Fixup's 0.1). With
-    `lr_per` the rate is `lr` for batches of so many images and grows in proportion to the batch: lr * B / lr_per."""
+    """SGD, or RMSProp where `rmsprop` has its settings, such as {}. Weight decay is for weights; `decay_gains` and
+    `decay_biases` extend it to scales and shifts of normalisers and to gains and biases of layers. `scalar_lr`
+    multiplies the learning rate of single numbers (Fixup's 0.1). With `lr_per` the rate is `lr` for batches of so many
+    images and grows in proportion to the batch: lr * B / lr_per."""
 
     lr: float = Field(default=0.1, gt=0)
     lr_per: int | None = Field(default=None, ge=1)
@@ -42,6 +51,7 @@ class OptimiserSpec(OmitEmpty, Settings):
     decay_gains: bool = False
     decay_biases: bool = False
     scalar_lr: float = Field(default=1.0, gt=0)
+    rmsprop: RmsProp | None = None
     adaptive_clipping: GradientClipping | None = None
     averaging: Averaging | None = None
 
@@ -49,6 +59,8 @@ class OptimiserSpec(OmitEmpty, Settings):
     def _nesterov_needs_momentum(self) -> OptimiserSpec:
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0: set momentum, or nesterov: false")
+        if self.nesterov and self.rmsprop:
+            raise ValueError("nesterov is for SGD, and rmsprop is set: leave out one of them")
         return self
 
 

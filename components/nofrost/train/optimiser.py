@@ -1,4 +1,4 @@
-"""Weight updates: SGD with weight decay by role, gradient scaling, adaptive clipping and weight averaging."""
+"""Weight updates: SGD or RMSProp, weight decay by role, gradient scaling, adaptive clipping, weight averaging."""
 
 from collections.abc import Collection, Iterable
 from typing import Any, Literal
@@ -42,8 +42,8 @@ def _role(module: nn.Module, name: str, parameter: nn.Parameter) -> Role:
     return "gains" if one_per_channel or isinstance(module, NORMALISER_LAYERS) else "weights"
 
 
-def create_optimiser(model: nn.Module, spec: OptimiserSpec) -> torch.optim.SGD:
-    """Return SGD over the parameters that require gradients, grouped by role.
+def create_optimiser(model: nn.Module, spec: OptimiserSpec) -> torch.optim.Optimizer:
+    """Return SGD or RMSProp over the parameters that require gradients, grouped by role.
 
     Weight decay applies to weights, and to gains and biases only where the recipe says so. Scalar parameters (Fixup's)
     have separate groups, whose `lr_scale` is the recipe's `scalar_lr`. Each group has a `name` and an `lr_scale`; see
@@ -63,8 +63,20 @@ def create_optimiser(model: nn.Module, spec: OptimiserSpec) -> torch.optim.SGD:
             scale = spec.scalar_lr if single else 1.0
             options = {"name": group, "params": [], "weight_decay": decays[role_of[name]], "lr_scale": scale}
             groups.setdefault(group, options)["params"].append(parameter)
-    optimiser = torch.optim.SGD(groups.values(), lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov)
+    optimiser = _optimiser(list(groups.values()), spec)
     set_lr(optimiser, spec.lr)
+    return optimiser
+
+
+def _optimiser(groups: list[dict[str, Any]], spec: OptimiserSpec) -> torch.optim.Optimizer:
+    if spec.rmsprop is None:
+        return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov)
+    from timm.optim.rmsprop_tf import RMSpropTF
+
+    rule = spec.rmsprop
+    optimiser: torch.optim.Optimizer = RMSpropTF(
+        groups, lr=spec.lr, alpha=rule.decay, eps=rule.eps, momentum=spec.momentum
+    )
     return optimiser
 
 

@@ -12,6 +12,9 @@ from nofrost.processes import ProcessGroup
 from nofrost.train.optimiser import average_weights, clipped_parameters, create_optimiser, gradient_scaler
 from nofrost.train.partial import Partial
 
+# What SGD and RMSProp keep of each parameter, and the section of a save that holds it.
+OPTIMISER_SECTIONS = {"momentum_buffer": "momentum", "square_avg": "square-average", "step": "optimiser-step"}
+
 
 class PhaseState:
     """The tensors of a phase, new for each phase but for the weights; :meth:`state_dict` has all that change.
@@ -59,24 +62,28 @@ class PhaseState:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return all tensors, named ``section.name`` and equal in all processes, each of which has to call this."""
-        momentum = {
-            name: self.optimiser.state.get(parameter, {}).get("momentum_buffer")
-            for name, parameter in self.model.named_parameters()
-        }
         sections = {
             "model": self.model.state_dict(),
-            "momentum": {name: tensor for name, tensor in momentum.items() if tensor is not None},
+            **{section: self._of_optimiser(key) for key, section in OPTIMISER_SECTIONS.items()},
             "average": self.ema_weights.state_dict() if self.ema_weights else {},
             "memory": self._memory_of_all(),
             "scaler": {name: torch.tensor(value) for name, value in self.scaler.state_dict().items()},
         }
         return {f"{section}.{name}": tensor for section, named in sections.items() for name, tensor in named.items()}
 
+    def _of_optimiser(self, key: str) -> dict[str, Tensor]:
+        """Return what the optimiser keeps under `key` of each parameter, by the parameter's name."""
+        states = {name: self.optimiser.state.get(each, {}) for name, each in self.model.named_parameters()}
+        return {name: torch.as_tensor(state[key]) for name, state in states.items() if state.get(key) is not None}
+
     def _continue(self, saved: Mapping[str, Tensor]) -> None:
-        momentum = _section(saved, "momentum")
-        for name, parameter in self.model.named_parameters():
-            if name in momentum:
-                self.optimiser.state[parameter]["momentum_buffer"] = momentum[name].to(parameter.device)
+        for key, section in OPTIMISER_SECTIONS.items():
+            tensors = _section(saved, section)
+            for name, parameter in self.model.named_parameters():
+                if name in tensors:
+                    # Optimisers count their steps on the CPU.
+                    device = "cpu" if key == "step" else parameter.device
+                    self.optimiser.state[parameter][key] = tensors[name].to(device)
         if self.average and (average := _section(saved, "average")):
             self.average.module.load_state_dict(average)
             # Any count but zero: at zero, the next update would copy the weights instead of averaging them.

@@ -59,7 +59,7 @@ def gradient_norm(model: Model, images: Tensor, labels: Tensor, norm: str) -> Te
     """Return the norm of the cross-entropy's gradient at each image, float64 [N], at least 0.
 
     In nats per pixel value of [0, 1]. To first order an l-infinity change of size eps raises the loss by eps times the
-    l1 norm, an l2 change by eps times the l2 norm (Simon-Gabriel et al. 2019; the loss growth that galloway2019 §4
+    l1 norm, an l2 change by eps times the l2 norm (Simon-Gabriel et al. 2019; the loss growth that galloway2019 §5
     relates to the input dimension).
 
     Args:
