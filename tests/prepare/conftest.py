@@ -11,8 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from nofrost.config import DatasetSpec
 from nofrost.data.dataset_card import PublishedFile, load_card
+from nofrost.prepare import run
 from nofrost.prepare.sources import Part, SourceData, published_source
+from tests.prepare.jpegs import jpeg, write
 
 Paint = Callable[..., Path]
 
@@ -54,6 +57,17 @@ def take_for_published(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(published_source, "load_card", lambda other: changed if other == name else load_card(other))
 
     return take
+
+
+@pytest.fixture
+def three_classes(tmp_path: Path) -> Path:
+    """A dataset of photographs of three of ImageNet's classes: goldfish, great white shark and banana."""
+    for name in ("n01443537", "n01484850", "n07753592"):
+        for row in range(3):
+            write(tmp_path / "three" / name / f"{row}.jpg", jpeg(row))
+    spec = {"source": "folder", "path": str(tmp_path / "three"), "view": {"resize": 16, "crop": 12}}
+    run(DatasetSpec.model_validate(spec), tmp_path / "dataset")
+    return tmp_path / "dataset"
 
 
 @pytest.fixture
