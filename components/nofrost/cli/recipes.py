@@ -12,6 +12,7 @@ import click
 
 from nofrost.cli.models import settings_table
 from nofrost.cli.options import PATH, aligned, emit, json_option, set_option
+from nofrost.cli.study_plan import study_plan
 
 if TYPE_CHECKING:
     from nofrost.config import Recipe, Study
@@ -151,7 +152,10 @@ def _format_value(value: object) -> str:
 
 @click.group()
 def study() -> None:
-    """List the shipped studies, show one, or select one to run."""
+    """List the shipped studies, show one, say what it costs, or select one to run."""
+
+
+study.add_command(study_plan)
 
 
 @study.command("list")
