@@ -31,7 +31,7 @@ def test_every_objective_has_its_row() -> None:
     assert sorted(name.strip("`") for name in table("## Objectives")) == list_objectives()
 
 
-@pytest.mark.parametrize("name", list_objectives())
+@pytest.mark.parametrize("name", [name for name in list_objectives() if name != "nearest-centroid"])
 def test_batch_norms_are_updated_as_often_as_the_table_says(name: str) -> None:
     normaliser = "mbn" if name == "mbnat" else "bn"
     model = create_model("resnet8", normaliser=normaliser, num_classes=3, image_size=16, channels=1).train()

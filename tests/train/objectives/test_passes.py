@@ -59,8 +59,8 @@ def test_each_objective_moves_batch_statistics_as_often_as_it_says(
     assert counts == {updates}
 
 
-def test_every_objective_is_counted_above() -> None:
-    assert {name for name, _ in BATCH_NORMS} == set(list_objectives())
+def test_every_objective_of_networks_with_batch_norm_is_counted_above() -> None:
+    assert {name for name, _ in BATCH_NORMS} == set(list_objectives()) - {"nearest-centroid"}
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in BATCH_NORMS}))

@@ -79,7 +79,7 @@ def test_fast_and_free_take_one_step_only(
         create_objective(name).check(small("bn"), AttackSpec(name="pgd", **settings))
 
 
-@pytest.mark.parametrize("name", list_objectives())
+@pytest.mark.parametrize("name", [name for name in list_objectives() if name != "nearest-centroid"])
 def test_a_matching_model_and_attack_are_accepted(name: str, small: Callable[..., Classifier]) -> None:
     spec = AttackSpec(name="pgd", steps=1, restarts=1, keep="last")
     create_objective(name).check(small("mbn" if name == "mbnat" else "bn"), spec)

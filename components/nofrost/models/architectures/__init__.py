@@ -7,6 +7,7 @@ Our own names are known without loading timm, whose networks are a family of the
 import nofrost.models.architectures.bagnet
 import nofrost.models.architectures.cifar_resnet
 import nofrost.models.architectures.mlp
+import nofrost.models.architectures.nearest_centroid
 import nofrost.models.architectures.small_resnet
 import nofrost.models.architectures.vgg
 import nofrost.models.architectures.wide_resnet

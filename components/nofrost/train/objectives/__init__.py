@@ -1,6 +1,7 @@
 """Training losses by name, one family a file. docs/architecture.md says how to add one; its file is imported here."""
 
 # ruff: noqa: F401  importing an objective registers it
+import nofrost.train.objectives.centroids
 import nofrost.train.objectives.consistency
 import nofrost.train.objectives.friendly
 import nofrost.train.objectives.multi_view
