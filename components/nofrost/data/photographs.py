@@ -65,10 +65,12 @@ class Photographs:
             UserError: its shard is missing or damaged.
         """
         record = self.index[row]
-        shard = int(record["shard"])
-        content = self.files.read(shard, int(record["offset"]), int(record["size"]))
-        if zlib.crc32(content) != int(record["crc32"]):
-            raise UserError(f"{self.files.place(shard)} is cut off or damaged at record {row}: {self.files.remedy}")
+        shard, offset, size, checksum = (int(record[key]) for key in ("shard", "offset", "size", "crc32"))
+        content = self.files.read(shard, offset, size)
+        if zlib.crc32(content) != checksum and self.files.renew(shard):
+            content = self.files.read(shard, offset, size)
+        if zlib.crc32(content) != checksum:
+            raise UserError(f"{self.files.place(shard)} is cut off or damaged at record {row}: {REMEDY}")
         return content
 
     def decoded(self, row: int) -> Image.Image:

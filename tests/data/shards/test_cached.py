@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,14 +79,38 @@ def test_a_shard_that_the_store_lacks_is_an_error_that_names_it(tmp_path: Path, 
         assert images.encoded(len(images) - 1)
 
 
-def test_damage_in_the_cache_names_shard_and_file(tmp_path: Path, dataset: Path, store: Store) -> None:
+def test_a_shard_that_is_damaged_in_the_cache_is_fetched_again(tmp_path: Path, dataset: Path, store: Store) -> None:
     pull(push(dataset, store), tmp_path / "without", store, shards=False)
     with shards_from(ShardCache(store.read, tmp_path / "cache", 100_000)) as _:
         images = images_of(tmp_path / "without", "train")
-        images.encoded(0)
+        content = images.encoded(0)
         (file,) = [path for path in (tmp_path / "cache").iterdir() if len(path.name) == 32]
         file.write_bytes(bytes(file.stat().st_size))
-        with pytest.raises(
-            UserError, match=rf"train-000000\.tar \({file}\) is cut off or damaged at record 0: delete this"
-        ):
+        assert images.encoded(0) == content
+
+
+def test_a_shard_that_is_altered_in_the_store_is_found_when_it_is_read(
+    tmp_path: Path, dataset: Path, store: Store
+) -> None:
+    pull(push(dataset, store), tmp_path / "without", store, shards=False)
+
+    def altered(md5: str) -> Iterator[bytes]:
+        content = bytearray(b"".join(store.read(md5)))
+        content[600] ^= 1
+        yield bytes(content)
+
+    with shards_from(ShardCache(altered, tmp_path / "cache", 100_000)):
+        images = images_of(tmp_path / "without", "train")
+        with pytest.raises(UserError, match=r"train-000000\.tar \(object [0-9a-f]{32}\) is altered or cut off where"):
             images.encoded(0)
+        assert not list((tmp_path / "cache").glob("?" * 32)), "it is not kept"
+
+
+def test_a_record_that_the_index_does_not_know_is_named(tmp_path: Path, dataset: Path, store: Store) -> None:
+    pull(push(dataset, store), tmp_path / "without", store, shards=False)
+    with shards_from(ShardCache(store.read, tmp_path / "cache", 100_000)):
+        images = images_of(tmp_path / "without", "train")
+        index = np.array(images.index)
+        index["crc32"][0] ^= 1
+        with pytest.raises(UserError, match=r"train-000000\.tar \(.*\) is cut off or damaged at record 0: make the"):
+            replace(images, index=index).encoded(0)

@@ -17,19 +17,20 @@ _MOST_OPEN = 64  # of one split or set; opening is far cheaper than decoding wha
 
 
 class ShardFiles(Protocol):
-    """The shards of a split or an augmentation set; several threads may read at once.
-
-    Attributes:
-        remedy: what to do about bytes that are damaged, for messages.
-    """
-
-    remedy: str
+    """The shards of a split or an augmentation set; several threads may read at once."""
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """Return `size` bytes of a shard from `offset` on; fewer where it ends before.
 
         Raises:
             UserError: the shard is missing or cannot be read; the message names it.
+        """
+
+    def renew(self, shard: int) -> bool:
+        """Fetch a shard again in which a record is damaged; return False where it comes from nowhere else.
+
+        Raises:
+            UserError: it is altered where it is stored, or cannot be fetched.
         """
 
     def place(self, shard: int) -> str:
@@ -41,8 +42,6 @@ class ShardFiles(Protocol):
 
 class LocalFiles:
     """Shards in a folder; of a set with thousands, few are open at a time, as a process may not open many files."""
-
-    remedy = REMEDY
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self._paths = [folder / name for name in names]
@@ -57,6 +56,10 @@ class LocalFiles:
             raise UserError(f"{self.place(shard)} is missing: {REMEDY}") from None
         except OSError as error:
             raise cannot_read(error, self._paths[shard]) from None
+
+    def renew(self, shard: int) -> bool:
+        """Return False: the folder of a dataset has nothing but its shards."""
+        return False
 
     def place(self, shard: int) -> str:
         """Return the path of a shard."""

@@ -20,9 +20,6 @@ class CachedFiles:
         cache: of all splits and sets.
     """
 
-    # A shard is verified when it is fetched, so that the file in the cache was damaged later.
-    remedy = "delete this file of the cache, so that it is fetched again"
-
     def __init__(self, shards: Sequence[ShardManifest], cache: ShardCache) -> None:
         self.shards, self.cache = tuple(shards), cache
 
@@ -33,6 +30,15 @@ class CachedFiles:
             UserError: it cannot be fetched, or is cut off or altered.
         """
         return self.cache.read(self.shards[shard], offset, size)
+
+    def renew(self, shard: int) -> bool:
+        """Fetch a shard again in which a record is damaged, and return True.
+
+        Raises:
+            UserError: it is altered where it is stored, or cannot be fetched.
+        """
+        self.cache.renew(self.shards[shard])
+        return True
 
     def place(self, shard: int) -> str:
         """Return the name of a shard and its path in the cache."""
