@@ -30,8 +30,8 @@ class Evaluations:
         adversarial, ood: what the evaluations wrote.
         adversarial_record, ood_record: how they came about.
         clean, worst_case: [N] whether the model is right on each image, and still right under every attack.
-        corrupted: float64 [M], the share of all corruptions and severities on which it is right, by image; None where
-            the suite has no corruptions.
+        corrupted: float64 [M], the share of corruptions (those of the mean) and severities that it is right on; None
+            where the suite has no corruptions.
         confidence: float64 [M] in [0, 1], the probability of the predicted class of each clean image.
         ood_clean: [M] whether the model is right on each clean image of the corrupted ones.
         indices: the images of each evaluation, by their numbers in the test split.

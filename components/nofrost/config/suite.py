@@ -156,7 +156,7 @@ class OodSuite(Cited, LaterKeys):
     Attributes:
         parameter_set: whose parameters corruptions have; null for those of the images' size.
         jpeg_quality: of one more JPEG of each corrupted image, as the published files of photographs went through (85).
-        baseline: adds mCE and relative mCE, of all corruptions that it has errors of; null for none.
+        baseline: adds mCE and relative mCE, of the 15 common corruptions, which it has errors of; null for none.
     """
 
     later_keys: ClassVar[tuple[str, ...]] = ("parameter_set", "jpeg_quality", "baseline")

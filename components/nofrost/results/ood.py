@@ -186,7 +186,7 @@ class OodMetrics(Result):
 
     @property
     def mean(self) -> MeanAccuracy | None:
-        """Mean accuracy over all corruptions and severities; None without corruptions."""
+        """Mean accuracy over corruptions (`averaging` says which) and severities; None without corruptions."""
         if self.mean_accuracy is None or self.mean_low is None or self.mean_high is None:
             return None
         return MeanAccuracy(mean_accuracy=self.mean_accuracy, mean_low=self.mean_low, mean_high=self.mean_high)

@@ -177,7 +177,7 @@ STUDY_ACCURACY = _pushed(
 STUDY_OOD_ACCURACY = _pushed(
     "nofrost_study_ood_accuracy_ratio",
     "ratio",
-    "Mean accuracy over the severities of a corruption; over all corruptions for the corruption mean.",
+    "Mean accuracy over the severities of a corruption; over the common corruptions for the corruption mean.",
     *("recipe", "seed", "corruption"),
 )
 STUDY_ALARMS = _pushed(
