@@ -88,9 +88,12 @@ class AdversarialSuite(Cited, LaterKeys):
             each attack makes. For these, images that are wrong when clean are attacked too.
         training_images: of the training split, so many evenly spaced images are answered too, without augmentation:
             accuracy, cross-entropy and the gap between them and those of the test images.
+        batch_statistics: what batch norms normalise by: their ``running`` statistics, or those of the test ``batch``
+            (galloway2019 appendix I), which makes every number one of this order and batch size. Attacks then see
+            whole batches, those that are wrong when clean among them.
     """
 
-    later_keys: ClassVar[tuple[str, ...]] = ("losses", "training_images", "mixtures")
+    later_keys: ClassVar[tuple[str, ...]] = ("losses", "training_images", "mixtures", "batch_statistics")
 
     kind: Literal["adversarial"]
     title: str
@@ -106,6 +109,7 @@ class AdversarialSuite(Cited, LaterKeys):
     losses: bool = False
     training_images: ImageCount | None = None
     mixtures: MixturesSpec | None = None
+    batch_statistics: Literal["running", "batch"] = "running"
     view: EvaluationView | None = None
     seed: Seed = 0
     batch_size: int = Field(default=BATCH_SIZE, ge=1)
@@ -129,9 +133,15 @@ class AdversarialSuite(Cited, LaterKeys):
 
     @model_validator(mode="after")
     def _every_attack_has_a_loss(self) -> AdversarialSuite:
-        if self.losses and self.cascade:
-            raise ValueError("losses are of attacks that run on every image, unlike those of a cascade: drop one")
+        if self.cascade and self.attacks_all_images:
+            what = "losses" if self.losses else "batch statistics"
+            raise ValueError(f"{what} are of attacks that run on every image, unlike those of a cascade: drop one")
         return self
+
+    @property
+    def attacks_all_images(self) -> bool:
+        """Whether attacks also run on images that are wrong when clean."""
+        return self.losses or self.batch_statistics == "batch"
 
     @field_validator("attacks", mode="before")
     @classmethod

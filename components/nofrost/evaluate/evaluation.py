@@ -56,6 +56,10 @@ class Evaluation(ABC, Generic[S]):
     def findings(self, engine: Engine) -> Findings:
         """Return the results of all measurements, which are in the engine's cache; call inside ``engine.ready``."""
 
+    def ready(self, engine: Engine) -> AbstractContextManager[None]:
+        """Return the context in which the model is measured."""
+        return engine.ready(self.inputs.network)
+
     def check(self) -> None:
         """Check that the model can be evaluated with the suite, before anything is measured.
 
@@ -63,7 +67,7 @@ class Evaluation(ABC, Generic[S]):
             UserError: it cannot.
         """
         engine = self.inputs.engine(self.suite.batch_size, folder=None)
-        with engine.ready(self.inputs.network):
+        with self.ready(engine):
             self.check_model(engine)
 
     def check_model(self, engine: Engine) -> None:
@@ -100,7 +104,7 @@ class Evaluation(ABC, Generic[S]):
         fingerprint = {**self.inputs.fingerprint(self.suite), "shard": str(shard)}
         with self._output(out, fingerprint) as partial:
             engine = self.inputs.engine(self.suite.batch_size, partial / CONDITIONS, self._rows(shard))
-            with engine.ready(self.inputs.network):
+            with self.ready(engine):
                 engine.run(measurements, f"{self.stage} {shard}")
             metrics = self._shard_metrics(shard)
             record = self._record(engine.cache.reduced_batch_sizes)
@@ -178,7 +182,7 @@ class Evaluation(ABC, Generic[S]):
         measurements = self.measurements()
         if shards:
             load_shards(shards, measurements, engine)
-        with engine.ready(self.inputs.network):
+        with self.ready(engine):
             engine.run(measurements, self.stage)
             findings = self.findings(engine)
         write_arrays(partial / "flags.npz", findings.flags)

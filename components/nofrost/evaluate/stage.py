@@ -1,7 +1,7 @@
 """The stages evaluate-adversarial and evaluate-ood: a trained model against a suite, on the test split."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from nofrost.evaluate.measuring.sample import spaced_rows
 from nofrost.evaluate.ood import OodEvaluation
 from nofrost.evaluate.properties.tilting import centroids
 from nofrost.evaluate.sharding import Shard
+from nofrost.models.modes import batch_statistics
 from nofrost.processes import ProcessGroup
 from nofrost.results import ShardMetrics, TrainMetrics, read_result
 from nofrost.telemetry.metrics.exposition import exposed
@@ -123,6 +124,12 @@ def _evaluation(dataset: Path, model: ModelSource, suite: Suite, test_sets: Path
 class _AdversarialEvaluation(Evaluation[AdversarialSuite]):
     stage = "evaluate-adversarial"
     plan: SuitePlan
+
+    @contextmanager
+    def ready(self, engine: Engine) -> Iterator[None]:
+        by_batch = self.suite.batch_statistics == "batch"
+        with super().ready(engine), batch_statistics(self.inputs.network) if by_batch else nullcontext():
+            yield
 
     def measurements(self) -> list[Measurement]:
         return self.plan.measurements(self.inputs.model, self.inputs.sample, self.inputs.training).unique

@@ -193,6 +193,8 @@ class Protocol(Result):
     Args:
         suite_sha256: of the suite's settings.
         view: how stored images were resized and cropped; None: they were evaluated as they are stored.
+        batch_statistics: ``batch`` where batch norms took those of the test images, so that the numbers belong to this
+            order and `batch_size`; None: their running statistics.
         threat: None for a suite without attacks.
         indices_sha256, data_sha256: of the images' indices in the test split, and of the dataset.
         batch_size: images measured at once.
@@ -200,6 +202,8 @@ class Protocol(Result):
         tf32, autocast, deterministic: what torch was set to.
         device, devices: the kind (cpu, cuda), and the names of all that took part.
     """
+
+    later_keys: ClassVar[tuple[str, ...]] = ("batch_statistics",)
 
     suite: str
     suite_sha256: str
@@ -218,6 +222,7 @@ class Protocol(Result):
     device: str
     devices: tuple[str, ...] = Field(min_length=1)
     versions: dict[str, str]
+    batch_statistics: Literal["batch"] | None = None
 
 
 class EvaluationRecord(Record):

@@ -140,7 +140,7 @@ class SuitePlan:
             UserError: the model does not fit a property, or no image is in a subset; the message names the key.
         """
         with_losses = self.suite.losses
-        attack = partial(answers, model) if with_losses else model.attacked
+        attack = partial(answers, model) if self.suite.attacks_all_images else model.attacked
         attacks = {
             name: _on_subset(attack(condition), self.suite.attacks[name], sample, f"attacks.{name}")
             for name, condition in self.attacks.items()
@@ -154,8 +154,8 @@ class SuitePlan:
                 branch: {name: model.attacked_through(each, branch) for name, each in self.branch_attacks.items()}
                 for branch in model.branches
             },
-            steps={steps: model.attacked(condition) for steps, condition in self.steps.items()},
-            budgets=tuple((point, model.attacked(point.condition)) for point in self.budgets),
+            steps={steps: attack(condition) for steps, condition in self.steps.items()},
+            budgets=tuple((point, attack(point.condition)) for point in self.budgets),
             branches={
                 branch: {
                     "clean": model.clean(branch),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from functools import reduce
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from nofrost.evaluate.properties.suite import measured_layers, summaries
 from nofrost.evaluate.properties.tilting import Centroids, tilting_angles
 from nofrost.models.contents import model_sha256
 from nofrost.models.device import model_device, usable_device
+from nofrost.models.modes import batch_statistics
 from nofrost.results import AdversarialMetrics, Alarm, AttackUse, BudgetCurve, Proportion, StepsCurve, StepsPoint
 from nofrost.statistics import Flags
 
@@ -81,7 +83,8 @@ def robustness(
         folder = Path(checkpoint_dir) / hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]
     engine = Engine(sample, plan.suite.batch_size, target, MeasurementCache(folder))
     evaluated = EvaluatedModel(module, sample.labels, target)
-    with engine.ready(module):
+    statistics = batch_statistics(module) if plan.suite.batch_statistics == "batch" else nullcontext()
+    with engine.ready(module), statistics:
         check(engine, evaluated, plan)
         engine.run(plan.measurements(evaluated, sample).unique, "evaluate-adversarial" if show_progress else None)
         return result_of(engine, evaluated, plan, data)
@@ -134,8 +137,8 @@ def result_of(
         branch: {name: engine.right(each) for name, each in by_condition.items()}
         for branch, by_condition in measured.branches.items()
     }
-    steps = {steps: engine.right(each) for steps, each in measured.steps.items()}
-    budgets = tuple((budget, engine.right(each)) for budget, each in measured.budgets)
+    steps = {steps: clean & engine.right(each) for steps, each in measured.steps.items()}
+    budgets = tuple((budget, clean & engine.right(each)) for budget, each in measured.budgets)
     properties = {name: engine.values(each) for name, each in measured.properties.items()}
     if of_training is not None:
         properties |= tilting_angles(engine, model, of_training)

@@ -38,6 +38,7 @@ def protocol(
         suite=title,
         suite_sha256=hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
         view=sample.view,
+        batch_statistics=config.get("batch_statistics"),
         threat=config.get("threat"),
         samples=len(sample),
         indices_sha256=sample.indices_sha256(),

@@ -16,7 +16,7 @@ def results(collected: Collected) -> Section:
     protocol = Paragraph(
         f"Protocol {suite.protocol}: {text.PROTOCOLS[suite.protocol]}. An image counts under {WORST_CASE} when no "
         "attack of the suite breaks it; an image that is wrong without an attack counts as wrong everywhere."
-        f"{_in_a_cascade(collected)}"
+        f"{_in_a_cascade(collected)}{_by_batch(collected)}"
     )
     return Section("results", "Results", "Results", [protocol, _by_recipe(collected), _by_run(collected)])
 
@@ -36,6 +36,16 @@ def _in_a_cascade(collected: Collected) -> str:
         f" The accuracies under {text.listed(map(collected.title, collected.cumulative))} are cumulative: the attacks "
         "ran as a cascade, each on the images that survived all before it, as AutoAttack does. Such a column shows "
         "what survives that attack and all to its left, not how strong the attack is alone."
+    )
+
+
+def _by_batch(collected: Collected) -> str:
+    if not any(run.protocol.batch_statistics for run in collected.runs):
+        return ""
+    return (
+        f" Batch norms took the statistics of each batch of {collected.first.protocol.batch_size} test images instead "
+        "of their running ones, so that the answer for an image depends on the others: these numbers belong to this "
+        "order and batch size."
     )
 
 
