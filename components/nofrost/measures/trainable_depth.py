@@ -1,4 +1,4 @@
-"""How deep a batch-normalised network can be trained, whose gradient explodes (Yang et al. 2019; galloway2019 Fig. 2)."""
+"""How deep a batch-normalised network can be trained before its gradient explodes (Yang et al. 2019; galloway2019)."""
 
 import math
 
