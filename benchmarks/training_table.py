@@ -38,7 +38,7 @@ def measured(study: Study, name: str, dataset: Path, folder: Path) -> Row:
     if not (run / "train").exists():
         train.run(dataset, None, recipe, name, 0, run / "train")
     if not (run / "evaluate").exists():
-        evaluate.run(dataset, run / "train", study.suites.adversarial, run / "evaluate")
+        evaluate.run(dataset, run / "train", study.suites.adversarial["pgd-apgd"], run / "evaluate")
     trained, timing = read_json(run / "train" / "metrics.json"), read_json(run / "train" / "timing.json")
     evaluated = read_json(run / "evaluate" / "metrics.json")
     return {
@@ -49,13 +49,15 @@ def measured(study: Study, name: str, dataset: Path, folder: Path) -> Row:
         "seconds": timing["seconds"],
         "device": timing["device"],
         "training_images": trained["training_images"],
-        "accuracy": {name: evaluated["accuracy"][name] for name in ("clean", *study.suites.adversarial.attacks)},
+        "accuracy": {
+            name: evaluated["accuracy"][name] for name in ("clean", *study.suites.adversarial["pgd-apgd"].attacks)
+        },
     }
 
 
 def markdown(study: Study, rows: list[Row]) -> str:
     """Return the table."""
-    attacks = list(study.suites.adversarial.attacks)
+    attacks = list(study.suites.adversarial["pgd-apgd"].attacks)
     head = ["recipe", *(f"{name}, %" for name in ("clean", *attacks)), "best epoch", "seconds", "device"]
     lines = [
         f"# {study.title}",
@@ -66,7 +68,7 @@ def markdown(study: Study, rows: list[Row]) -> str:
         "",
         f"{rows[0]['training_images']:,} training images, {study.recipes['st'].schedule.epochs} epochs, one seed; the "
         f"best epoch on 1,000 selection images. Test: {rows[0]['accuracy']['clean']['total']:,} images, linf "
-        f"{study.suites.adversarial.threat.eps}, Wilson 95 % intervals. Seconds are wall time "
+        f"{study.suites.adversarial['pgd-apgd'].threat.eps}, Wilson 95 % intervals. Seconds are wall time "
         "with selection, beside other work: do not compare them.",
         "",
         f"| {' | '.join(head)} |",

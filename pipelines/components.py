@@ -29,10 +29,10 @@ def prepare(spec: str, source: str, store: str) -> str:
 
 
 @component
-def prepare_test_sets(spec: str, source: str, dataset: str, store: str) -> str:
+def prepare_test_sets(spec: str, suite_id: str, source: str, dataset: str, store: str) -> str:
     from nofrost import tasks
 
-    return tasks.prepare_test_sets(spec, source, dataset, store)
+    return tasks.prepare_test_sets(spec, suite_id, source, dataset, store)
 
 
 @component
@@ -116,15 +116,25 @@ def launch(
 
 
 @component
-def evaluate_shard(suite: str, dataset: str, test_sets: str, checkpoint: str, shard: str, store: str, gpus: int) -> str:
+def evaluate_shard(
+    suite: str,
+    suite_id: str,
+    dataset: str,
+    test_sets: str,
+    checkpoint: str,
+    shard: str,
+    store: str,
+    gpus: int,
+) -> str:
     from nofrost import tasks
 
-    return tasks.evaluate_shard(suite, dataset, checkpoint, shard, store, gpus, test_sets)
+    return tasks.evaluate_shard(suite, suite_id, dataset, checkpoint, shard, store, gpus, test_sets)
 
 
 @component
 def evaluate(
     suite: str,
+    suite_id: str,
     dataset: str,
     test_sets: str,
     checkpoint: str,
@@ -134,7 +144,7 @@ def evaluate(
 ) -> str:
     from nofrost import tasks
 
-    return tasks.evaluate(suite, dataset, checkpoint, shards, store, gpus, test_sets)
+    return tasks.evaluate(suite, suite_id, dataset, checkpoint, shards, store, gpus, test_sets)
 
 
 @component
@@ -185,7 +195,7 @@ def write_candidate(
     study: str,
     source: str,
     dataset: str,
-    test_sets: str,
+    test_sets: list[str],
     augmentation: str,
     trained: list[str],
     adversarial: list[str],
@@ -197,7 +207,7 @@ def write_candidate(
 ) -> str:
     from nofrost import tasks
 
-    outputs = [dataset, test_sets, augmentation, *trained, *adversarial, *ood, report]
+    outputs = [dataset, *test_sets, augmentation, *trained, *adversarial, *ood, report]
     return tasks.write_candidate(study, source, outputs, run, image, store)
 
 
@@ -212,7 +222,7 @@ def promote(gate: str, candidate: str, champion: str, run: str, store: str) -> s
 @component
 def record_outputs(
     dataset: str,
-    test_sets: str,
+    test_sets: list[str],
     augmentation: str,
     trained: list[str],
     adversarial: list[str],

@@ -13,8 +13,9 @@ condition whose task was in the cache. (No `from __future__ import annotations` 
 annotations of pipelines.)
 """
 
+import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,25 +28,10 @@ from nofrost.tasks.ascii_text import to_ascii
 from pipelines import components
 from pipelines.graph_settings import GraphSettings, shard_names
 from pipelines.placement import placed
-from pipelines.study_plan import StudyPlan
+from pipelines.study_plan import PlannedSuite, StudyPlan
 
 # Of all pipelines: Kubeflow's cache serves a task only within pipelines of one name.
 NAME = "nofrost"
-
-
-class ChampionOutputs(NamedTuple):
-    """The outputs of the evaluations of the champion."""
-
-    adversarial: str
-    ood: str
-
-
-class RunOutputs(NamedTuple):
-    """The outputs of a run by stage; ``outputs.json`` lists them under these names."""
-
-    trained: str
-    adversarial: str
-    ood: str
 
 
 def make_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
@@ -56,7 +42,7 @@ def make_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
     a schedule of its own.
     """
     graph = _Graph(plan, settings)
-    one_run, champion = graph.run_pipeline(), graph.champion_pipeline()
+    one_run, champion = graph.run_pipeline(), graph.champion_pipeline() if plan.champion else None
 
     @graph.pipeline("Prepare, augment, train every recipe and seed of a study, attack and corrupt, report.")
     def nofrost(store: str, stage_image: str, train_image: str, data_ref: str = "", schedule: str = "") -> None:
@@ -96,11 +82,11 @@ def make_report_pipeline(plan: StudyPlan, outputs: Mapping[str, Any], settings: 
 
     Args:
         plan: of the whole study.
-        outputs: of all parts together, with the keys of ``outputs.json``: texts for `dataset`, `test_sets` and
-            `augmentation`, lists for `trained`, `adversarial` and `ood`.
+        outputs: of all parts together, with the keys of ``outputs.json``: texts for `dataset` and `augmentation`,
+            lists for `test_sets`, `trained`, `adversarial` and `ood`.
     """
     graph = _Graph(plan, settings)
-    champion = graph.champion_pipeline()
+    champion = graph.champion_pipeline() if plan.champion else None
 
     @graph.pipeline("Report on a study whose recipes and seeds were trained and evaluated before.")
     def nofrost(store: str, stage_image: str, data_ref: str = "") -> None:
@@ -147,8 +133,7 @@ class _Graph:
         plan = self.plan
         prepared = components.prepare(spec=plan.dataset, source=data_ref, store=store)
         dataset = self.place(prepared, "prepare", stage_image).output
-        beside = components.prepare_test_sets(spec=plan.test_sets, source=data_ref, dataset=dataset, store=store)
-        test_sets = self.place(beside, "prepare", stage_image).output
+        test_sets = {suite: self._test_sets(suite, stage_image, data_ref, dataset, store) for suite in plan.ood}
         augmentation = self._augmentation(stage_image, spec=plan.augmentation, dataset=dataset, store=store)
         runs = []
         for run in plan.runs:
@@ -157,16 +142,18 @@ class _Graph:
                 recipe_id=run.recipe_id,
                 seed=run.seed,
                 dataset=dataset,
-                test_sets=test_sets,
                 augmentation=augmentation,
                 store=store,
                 stage_image=stage_image,
                 train_image=train_image,
+                **dict(zip(_numbered("test_sets", plan.ood), test_sets.values(), strict=True)),
             )
             task.set_caching_options(self.settings.caching).set_display_name(f"{run.recipe_id}, seed {run.seed}")
             runs.append(task.outputs)
-        by_stage = {stage: [run[stage] for run in runs] for stage in RunOutputs._fields}
-        return {"dataset": dataset, "test_sets": test_sets, "augmentation": augmentation, **by_stage}
+        names = {"trained": ["trained"], "adversarial": self._names("adversarial"), "ood": self._names("ood")}
+        by_stage = {stage: [run[name] for run in runs for name in of_stage] for stage, of_stage in names.items()}
+        common = {"dataset": dataset, "test_sets": list(test_sets.values()), "augmentation": augmentation}
+        return {**common, **by_stage}
 
     def resolve(self, store: str, image: str, data_ref: str, schedule: str = "") -> Mapping[str, Any]:
         """Add the task that finds what is newest; return its outputs `source`, `champion` and `checkpoint`."""
@@ -182,7 +169,7 @@ class _Graph:
 
     def report(
         self,
-        champion: BaseComponent,
+        champion: BaseComponent | None,
         outputs: Mapping[str, Any],
         store: str,
         image: str,
@@ -191,11 +178,11 @@ class _Graph:
         """Add the tasks that compare outputs with the champion, report on them, write the candidate and promote.
 
         Args:
-            champion: as :meth:`champion_pipeline` returns it.
+            champion: as :meth:`champion_pipeline` returns it; None for a study without a gate.
             newest: as :meth:`resolve` returns it.
         """
         study, run = self.plan.study, dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        gate = self._gate(champion, outputs, store, image, newest) if self.plan.champion else ""
+        gate = self._gate(champion, outputs, store, image, newest) if champion else ""
         shown = {key: value for key, value in outputs.items() if key != "test_sets"}
         rendered = components.report(study=study, **shown, gate=gate, store=store)
         report = self.place(rendered, "report", image).outputs["Output"]
@@ -203,7 +190,7 @@ class _Graph:
             study=study, source=newest["source"], **outputs, report=report, run=run, image=image, store=store
         )
         candidate = self.place(written, None, image, caching=False).output
-        if self.plan.champion:
+        if champion:
             promoted = components.promote(
                 gate=gate, candidate=candidate, champion=newest["champion"], run=run, store=store
             )
@@ -218,55 +205,74 @@ class _Graph:
         newest: Mapping[str, Any],
     ) -> Any:
         """Add the evaluations of the champion and the task that decides; return its output."""
+        plan, (attacked, shifted) = self.plan, self.plan.gate_suites
         evaluated = champion(
             dataset=outputs["dataset"],
-            test_sets=outputs["test_sets"],
             checkpoint=newest["checkpoint"],
             store=store,
             stage_image=image,
+            **({"test_sets": outputs["test_sets"][plan.ood.index(shifted)]} if shifted else {}),
         )
         evaluated.set_caching_options(self.settings.caching)
         decided = components.gate(
-            study=self.plan.study,
-            adversarial=outputs["adversarial"],
-            ood=outputs["ood"],
+            study=plan.study,
+            adversarial=_of_suite(attacked, plan.adversarial, outputs["adversarial"]),
+            ood=_of_suite(shifted, plan.ood, outputs["ood"]),
             champion=newest["champion"],
             champion_adversarial=evaluated.outputs["adversarial"],
-            champion_ood=evaluated.outputs["ood"],
+            champion_ood=evaluated.outputs["ood"] if shifted else "",
             store=store,
         )
         return self.place(decided, "report", image).output
 
     def champion_pipeline(self) -> BaseComponent:
         """Return the pipeline that evaluates the champion. kfp wants it to be made before the pipeline that uses it."""
+        attacked, shifted = ([suite] if suite else [] for suite in self.plan.gate_suites)
+        test_sets = _numbered("test_sets", shifted)
+        inputs = ("dataset", "checkpoint", "store", "stage_image", *test_sets)
 
-        @dsl.pipeline(name="champion")
-        def champion(dataset: str, test_sets: str, checkpoint: str, store: str, stage_image: str) -> ChampionOutputs:
-            return ChampionOutputs(*self._evaluations(stage_image, dataset, test_sets, checkpoint, store))
+        def champion(*values: Any) -> Any:
+            given = dict(zip(inputs, values, strict=True))
+            return self._evaluations(attacked, shifted, [given.pop(name) for name in test_sets], **given)
 
-        return champion
+        outputs = [*_numbered("adversarial", attacked), *_numbered("ood", shifted)]
+        return _nested(champion, "champion", inputs, outputs)
 
     def run_pipeline(self) -> BaseComponent:
         """Return the pipeline of one recipe and seed. kfp wants it to be made before the pipeline that uses it."""
+        of_training = ("recipe", "recipe_id", "seed", "dataset", "augmentation", "store")
+        test_sets = _numbered("test_sets", self.plan.ood)
+        inputs = (*of_training, "stage_image", "train_image", *test_sets)
 
-        @dsl.pipeline(name="run")
-        def run(
-            recipe: str,
-            recipe_id: str,
-            seed: str,
-            dataset: str,
-            test_sets: str,
-            augmentation: str,
-            store: str,
-            stage_image: str,
-            train_image: str,
-        ) -> RunOutputs:
-            training = {"recipe": recipe, "recipe_id": recipe_id, "seed": seed, "dataset": dataset}
-            training |= {"augmentation": augmentation, "store": store}
-            checkpoint = self._train(training, stage_image, train_image).output
-            return RunOutputs(checkpoint, *self._evaluations(stage_image, dataset, test_sets, checkpoint, store))
+        def run(*values: Any) -> Any:
+            given = dict(zip(inputs, values, strict=True))
+            stage_image, train_image = given["stage_image"], given["train_image"]
+            checkpoint = self._train({name: given[name] for name in of_training}, stage_image, train_image).output
+            evaluations = self._evaluations(
+                self.plan.adversarial,
+                self.plan.ood,
+                [given[name] for name in test_sets],
+                dataset=given["dataset"],
+                checkpoint=checkpoint,
+                store=given["store"],
+                stage_image=stage_image,
+            )
+            return (checkpoint, *evaluations)
 
-        return run
+        return _nested(run, "run", inputs, ["trained", *self._names("adversarial"), *self._names("ood")])
+
+    def _names(self, kind: str) -> list[str]:
+        """Return the names of the outputs of a run's evaluations with the suites of a kind."""
+        return _numbered(kind, self.plan.adversarial if kind == "adversarial" else self.plan.ood)
+
+    def _test_sets(self, suite: PlannedSuite, image: str, data_ref: str, dataset: Any, store: str) -> Any:
+        """Add the task that makes the test sets of an ood suite; return its output."""
+        made = components.prepare_test_sets(
+            spec=suite.test_sets, suite_id=suite.suite_id, source=data_ref, dataset=dataset, store=store
+        )
+        if len(self.plan.ood) > 1:
+            made.set_display_name(f"prepare-test-sets {suite.suite_id}")
+        return self.place(made, "prepare", image).output
 
     def _augmentation(self, image: str, **inputs: Any) -> Any:
         """Add the augmentation: in one task, or all shards and their merge."""
@@ -289,26 +295,63 @@ class _Graph:
         launched = components.launch(**inputs, gpus=gpus, nodes=nodes, image=train_image, settings=text)
         return self.place(launched, None, stage_image)
 
-    def _evaluations(self, image: str, dataset: Any, test_sets: Any, checkpoint: Any, store: str) -> tuple[Any, Any]:
-        """Add both evaluations of a checkpoint and return their outputs; only that with the ood suite has test sets."""
-        inputs = {"dataset": dataset, "checkpoint": checkpoint, "store": store}
-        return (
-            self._evaluate("adversarial", image, suite=self.plan.adversarial, test_sets="", **inputs),
-            self._evaluate("ood", image, suite=self.plan.ood, test_sets=test_sets, **inputs),
-        )
+    def _evaluations(
+        self,
+        attacked: Sequence[PlannedSuite],
+        shifted: Sequence[PlannedSuite],
+        test_sets: Sequence[Any],
+        *,
+        stage_image: str,
+        **inputs: Any,
+    ) -> tuple[Any, ...]:
+        """Add the evaluations of a checkpoint with each suite and return their outputs.
 
-    def _evaluate(self, kind: str, image: str, **inputs: Any) -> Any:
-        """Add the evaluation with the suite of a kind: in one task, or all shards and their merge.
+        Args:
+            attacked, shifted: adversarial and ood suites.
+            test_sets: of each ood suite.
+        """
+        outputs = [self._evaluate("adversarial", suite, stage_image, test_sets="", **inputs) for suite in attacked]
+        for suite, sets in zip(shifted, test_sets, strict=True):
+            outputs.append(self._evaluate("ood", suite, stage_image, test_sets=sets, **inputs))
+        return tuple(outputs)
+
+    def _evaluate(self, kind: str, suite: PlannedSuite, image: str, **inputs: Any) -> Any:
+        """Add the evaluation with a suite: in one task, or all shards and their merge.
 
         Merging evaluates a few images again, so it gets the same device as the shards.
         """
-
         gpus = self.settings.evaluation_gpus
+        inputs |= {"suite": suite.suite, "suite_id": suite.suite_id, "gpus": gpus}
+        # Of the only suite of its kind the name says nothing.
+        name = f"evaluate-{kind}" + (f" {suite.suite_id}" if len(self._names(kind)) > 1 else "")
 
         def add(task: PipelineTask, part: str) -> Any:
-            named = task.set_display_name(f"evaluate-{kind}{part}")
-            return self.place(named, "evaluate", image, gpus=gpus).output
+            return self.place(task.set_display_name(f"{name}{part}"), "evaluate", image, gpus=gpus).output
 
         names = shard_names(self.settings.shards)
-        shards = [add(components.evaluate_shard(**inputs, shard=name, gpus=gpus), f", {name}") for name in names]
-        return add(components.evaluate(**inputs, shards=shards, gpus=gpus), ", merge" if shards else "")
+        shards = [add(components.evaluate_shard(**inputs, shard=shard), f", {shard}") for shard in names]
+        return add(components.evaluate(**inputs, shards=shards), ", merge" if shards else "")
+
+
+def _nested(function: Callable[..., Any], name: str, inputs: Sequence[str], outputs: Sequence[str]) -> BaseComponent:
+    """Return the pipeline that a function of texts makes, whose inputs and outputs depend on the suites of a study."""
+    parameters = [inspect.Parameter(each, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=str) for each in inputs]
+    # By its functional form, since the fields are only known here; kfp reads them from the signature.
+    returned = NamedTuple("Outputs", [(each, str) for each in outputs])  # type: ignore[misc]
+
+    def pipeline(*values: Any) -> Any:
+        return returned(*function(*values))
+
+    pipeline.__signature__ = inspect.Signature(parameters, return_annotation=returned)  # type: ignore[attr-defined]
+    made: BaseComponent = dsl.pipeline(pipeline, name=name)
+    return made
+
+
+def _numbered(name: str, suites: Iterable[PlannedSuite]) -> list[str]:
+    """Return a name of an input or output for each suite: `name` for the first, then `name_2` and so on."""
+    return [name if number == 1 else f"{name}_{number}" for number, _ in enumerate(suites, 1)]
+
+
+def _of_suite(suite: PlannedSuite | None, suites: Sequence[PlannedSuite], outputs: Sequence[Any]) -> list[Any]:
+    """Return the outputs of one suite, from those of all runs with all `suites`; none without a suite."""
+    return list(outputs[suites.index(suite) :: len(suites)]) if suite else []

@@ -52,7 +52,7 @@ class Task:
         executor = json.loads(words[words.index("--executor_input") + 1])
         parameters = executor.get("inputs", {}).get("parameterValues", {})
         if not name.startswith("evaluate"):
-            return cls(name, parameters=parameters)
+            return cls(name, parameters.get("suite_id", ""), parameters)
         name, _, label = evaluation_label(**parameters).partition(" ")
         return cls(name, label, parameters)
 

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from nofrost.config import Study, TestSets, study_as_yaml
+from nofrost.config import OodSuite, Study, TestSets, study_as_yaml
 from nofrost.config.base import Schema
 from nofrost.errors import UserError
 from nofrost.tasks import check_study
@@ -24,24 +24,37 @@ class RunPlan:
 
 
 @dataclass(frozen=True)
+class PlannedSuite:
+    """One suite: `suite` is the suite as JSON.
+
+    Attributes:
+        test_sets: the further test sets of an ood suite, as JSON, with paths inside the source of the dataset.
+    """
+
+    suite_id: str
+    suite: str
+    test_sets: str = "{}"
+
+
+@dataclass(frozen=True)
 class StudyPlan:
     """A study as text in ASCII: each stage gets only its own part, and runs again only if that part changes.
 
     Attributes:
         study: all of it, as YAML.
-        dataset, augmentation, adversarial, ood: its parts, as JSON.
-        test_sets: the further test sets of the ood suite, as JSON, with paths inside the source of the dataset.
+        dataset, augmentation: its parts, as JSON.
         champion: the name of the study if it has a gate; empty otherwise.
+        gate_suites: the suites that the gate compares on: an adversarial one, and an ood suite if there is one.
     """
 
     study: str
     dataset: str
     augmentation: str
-    adversarial: str
-    ood: str
+    adversarial: tuple[PlannedSuite, ...]
+    ood: tuple[PlannedSuite, ...]
     runs: tuple[RunPlan, ...]
     champion: str = ""
-    test_sets: str = "{}"
+    gate_suites: tuple[PlannedSuite | None, PlannedSuite | None] = (None, None)
 
 
 def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
@@ -58,15 +71,21 @@ def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
     _check_files(study)
     _check_batches(study, gpus, nodes)
     recipes = {name: _as_text(study.recipes[name]) for name in study.runs.recipe}
+    adversarial = {name: PlannedSuite(name, _as_text(suite)) for name, suite in study.suites.adversarial.items()}
+    ood = {
+        name: PlannedSuite(name, _as_text(suite), _as_text(_inside_source(study, name, suite)))
+        for name, suite in study.suites.ood.items()
+    }
+    attacked, shifted = study.gate_suites if study.gate else (None, None)
     return StudyPlan(
         study=to_ascii(study_as_yaml(study)),
         dataset=_as_text(study.dataset),
         augmentation=_as_text(study.augmentation),
-        adversarial=_as_text(study.suites.adversarial),
-        ood=_as_text(study.suites.ood),
+        adversarial=tuple(adversarial.values()),
+        ood=tuple(ood.values()),
         runs=tuple(RunPlan(name, str(seed), recipes[name]) for name in study.runs.recipe for seed in study.runs.seed),
         champion=study.name if study.gate else "",
-        test_sets=_as_text(_inside_source(study)),
+        gate_suites=(adversarial.get(attacked or ""), ood.get(shifted or "")),
     )
 
 
@@ -88,8 +107,8 @@ def _check_files(study: Study) -> None:
             )
 
 
-def _inside_source(study: Study) -> TestSets:
-    """Return the further test sets of a study as a task finds them: paths begin with the name of ``dataset.path``.
+def _inside_source(study: Study, suite_id: str, suite: OodSuite) -> TestSets:
+    """Return the further test sets of a suite as a task finds them: paths begin with the name of ``dataset.path``.
 
     Raises:
         UserError: one is elsewhere on this machine.
@@ -100,17 +119,18 @@ def _inside_source(study: Study) -> TestSets:
     needs_path = resolve_source(study.dataset, study.name, ("dataset",)).needs_path
     has_source = needs_path and not is_remote(study.dataset.path)
     specs = {}
-    for name, spec in study.suites.ood.test_sets.items():
+    for name, spec in suite.test_sets.items():
         path = Path(os.path.normpath(spec.path))
-        source = resolve_test_set(name, spec, None, study.name, ("suites", "ood", "test_sets"))
+        source = resolve_test_set(name, spec, None, study.name, ("suites", "ood", suite_id, "test_sets"))
         if not source.needs_path or is_remote(spec.path):
             specs[name] = spec
         elif has_source and path.is_relative_to(root):
             specs[name] = spec.model_copy(update={"path": (root.name / path.relative_to(root)).as_posix()})
         else:
             raise UserError(
-                f"suites.ood.test_sets.{name}.path is not inside dataset.path, and containers have no other files of "
-                "this machine: move it there, or store it with `nofrost store push` and use the ref that it prints"
+                f"suites.ood.{suite_id}.test_sets.{name}.path is not inside dataset.path, and containers have no other "
+                "files of this machine: move it there, or store it with `nofrost store push` and use the ref that it "
+                "prints"
             )
     return TestSets(test_sets=specs)
 

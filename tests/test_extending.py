@@ -32,7 +32,9 @@ def test_a_recipe_is_a_yaml_file(tmp_path: Path) -> None:
     recipe = load_recipe(tmp_path / "mine.yaml")
     assert (recipe.objective.setting("adversarial_weight"), str(recipe.threat.eps)) == (1.0, "4/255")
     study = {
-        **yaml.safe_load("name: s\ntitle: t\ndataset: {}\nsuites: {adversarial: adversarial-quick, ood: ood-quick}")
+        **yaml.safe_load(
+            "name: s\ntitle: t\ndataset: {}\nsuites: {adversarial: {quick: adversarial-quick}, ood: {quick: ood-quick}}"
+        )
     }
     study["recipes"] = {"mine": str(tmp_path / "mine.yaml")}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))

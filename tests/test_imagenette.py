@@ -43,13 +43,15 @@ STUDY = {
     "runs": {"recipe": ["nofrost-star"]},
     "suites": {
         "adversarial": {
-            "base": "adversarial-quick",
-            "max_images": 4,
-            "steps_curve": None,
-            "budget_curve": None,
-            "view": {"resize": 256, "crop": 224},
+            "quick": {
+                "base": "adversarial-quick",
+                "max_images": 4,
+                "steps_curve": None,
+                "budget_curve": None,
+                "view": {"resize": 256, "crop": 224},
+            }
         },
-        "ood": {"base": "ood-quick", "max_images": 16, "severities": [1, 5]},
+        "ood": {"quick": {"base": "ood-quick", "max_images": 16, "severities": [1, 5]}},
     },
 }
 STAGES = (
@@ -62,7 +64,12 @@ STAGES = (
     *(
         (
             *("evaluate", "--suite", kind, "--dataset", "data/dataset"),
-            *("--checkpoint", "runs/nofrost-star/seed-0/train", "--out", f"runs/nofrost-star/seed-0/evaluate-{kind}"),
+            *(
+                "--checkpoint",
+                "runs/nofrost-star/seed-0/train",
+                "--out",
+                f"runs/nofrost-star/seed-0/evaluate-{kind}/quick",
+            ),
         )
         for kind in ("adversarial", "ood")
     ),
@@ -93,9 +100,9 @@ def test_nofrost_star_is_trained_on_photographs_and_reported(tmp_path: Path) -> 
     assert isinstance(made, Photographs)
     assert len(made) == len(split)
     run = tmp_path / "runs" / "nofrost-star" / "seed-0"
-    recorded = json.loads((run / "evaluate-adversarial" / "record.json").read_text())
+    recorded = json.loads((run / "evaluate-adversarial" / "quick" / "record.json").read_text())
     assert recorded["config"]["view"] == {"resize": 256, "crop": 224}
-    measured = json.loads((run / "evaluate-ood" / "metrics.json").read_text())
+    measured = json.loads((run / "evaluate-ood" / "quick" / "metrics.json").read_text())
     assert measured["samples"] == 16
     assert len(measured["corruptions"]) > 1
     assert json.loads((run / "train" / "metrics.json").read_text())["epochs"] == 2

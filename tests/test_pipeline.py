@@ -44,12 +44,12 @@ SMALL = (
     *(f"recipes.{name}.schedule.epochs=2" for name in ("st", "nofrost")),
     "recipes.nofrost.schedule.threat_warmup_epochs=1",
     *(f"recipes.{name}.schedule.batch_size=32" for name in ("st", "nofrost")),
-    "suites.adversarial.attacks.apgd-ce-100.steps=5",
-    "suites.adversarial.attacks.square-200.queries=20",
-    "suites.adversarial.steps_curve.steps=[1, 2]",
-    "suites.adversarial.max_images=16",
-    "suites.ood.severities=[1]",
-    "suites.ood.max_images=16",
+    "suites.adversarial.quick.attacks.apgd-ce-100.steps=5",
+    "suites.adversarial.quick.attacks.square-200.queries=20",
+    "suites.adversarial.quick.steps_curve.steps=[1, 2]",
+    "suites.adversarial.quick.max_images=16",
+    "suites.ood.quick.severities=[1]",
+    "suites.ood.quick.max_images=16",
 )
 
 
@@ -81,7 +81,11 @@ def test_the_graph_is_that_of_the_design(clone: Path) -> None:
     drawn = call("dvc", "dag", "--dot", cwd=clone)
     edges = {tuple(name.partition("@")[0] for name in edge) for edge in re.findall(r'"([^"]+)" -> "([^"]+)"', drawn)}
     assert edges == DESIGN
-    runs = {f"{stage}@{recipe}-0" for stage in ("train", "evaluate-adversarial") for recipe in ("st", "nofrost")}
+    runs = {
+        f"{stage}@{recipe}-0{suite}"
+        for stage, suite in (("train", ""), ("evaluate-adversarial", "-quick"))
+        for recipe in ("st", "nofrost")
+    }
     assert all(f'"{run}"' in drawn for run in runs)
 
 

@@ -64,7 +64,7 @@ def scaled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recipe]:
     recipes = yaml.safe_dump({"recipes": {name: small(name) for name in names}})
     rest = (
         "augmentation: {methods: [deepaugment, corruptions]}\n"
-        "suites: {adversarial: adversarial-quick, ood: ood-quick}\n"
+        "suites: {adversarial: {quick: adversarial-quick}, ood: {quick: ood-quick}}\n"
     )
     path.write_text(f"name: tiny\ntitle: Tiny\ndataset: {{}}\nscale:{SCALE}{recipes}{rest}", encoding="utf-8")
     return load_study(path).recipes

@@ -150,7 +150,7 @@ def study_cost(study: Study, manifest: Manifest | None = None, teraflops: float 
     images = _images_of(manifest) if manifest else published_images(study.dataset)
     first = starts(study.recipes, study.runs.recipe)
     speeds: dict[Signature, Speed] = {}
-    suites = {name: passes_of_suite(suite, images) for name, suite in dict(study.suites).items()}
+    suites = {name: passes_of_suite(suite, images) for name, suite in study.suites.by_key.items()}
     runs = []
     for name in study.runs.recipe:
         recipe = study.recipes[name]

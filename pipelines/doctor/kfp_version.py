@@ -5,7 +5,7 @@ from pipelines.doctor.finding import Finding
 from pipelines.graph import make_pipeline
 from pipelines.graph_settings import GraphSettings
 from pipelines.package import canonical
-from pipelines.study_plan import RunPlan, StudyPlan
+from pipelines.study_plan import PlannedSuite, RunPlan, StudyPlan
 from pipelines.submit import Api, versions
 
 CHECK = "Kubeflow Pipelines"
@@ -28,6 +28,6 @@ def check_kfp(api: Api, settings: GraphSettings) -> Finding:
 
 def _needs(settings: GraphSettings) -> set[str]:
     """Return what every pipeline with these settings needs, which does not depend on the study."""
-    nothing = StudyPlan("", "", "", "", "", (RunPlan("", "", ""),))
+    nothing = StudyPlan("", "", "", (PlannedSuite("", ""),), (PlannedSuite("", ""),), (RunPlan("", "", ""),))
     _, platform = canonical(make_pipeline(nothing, settings))
     return versions.needs(platform)

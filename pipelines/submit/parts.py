@@ -54,7 +54,12 @@ def _check_report(plan: StudyPlan, packages: Packages, arguments: dict[str, str]
     """Raise UserError if the report on all parts would be too large, which would end the last of all runs."""
     folders = [f"runs/{run.recipe_id}/seed-{run.seed}" for run in plan.runs]
     outputs: dict[str, Any] = {key: _made_up(f"data/{key}") for key in COMMON}
-    outputs |= {key: [_made_up(f"{folder}/evaluate-{key}") for folder in folders] for key in LISTS}
+    outputs["test_sets"] = [_made_up(f"data/test-sets/{suite.suite_id}") for suite in plan.ood]
+    outputs["trained"] = [_made_up(f"{folder}/train") for folder in folders]
+    for kind, suites in (("adversarial", plan.adversarial), ("ood", plan.ood)):
+        outputs[kind] = [
+            _made_up(f"{folder}/evaluate-{kind}/{suite.suite_id}") for folder in folders for suite in suites
+        ]
     size = estimate_size(*packages.compile_report(plan, outputs), arguments, version)
     if max(size.shares(version).values()) > 1:
         raise UserError(
@@ -89,14 +94,15 @@ def run_parts(
     outputs = []
     for number, part in enumerate(parts, 1):
         run = complete_part(part, f", part {number} of {len(parts)}")
-        outputs.append(_outputs_of(run.run_id, store, len(part.runs)))
+        outputs.append(_outputs_of(run.run_id, store, part))
     return _joined(outputs)
 
 
-def _outputs_of(run_id: str, store: Store, runs: int) -> dict[str, Any]:
-    """Return what the run of a part with so many runs of the study recorded of its outputs."""
-    outputs = read_outputs(run_id, store)
-    if outputs is None or {len(outputs[key]) for key in LISTS} != {runs}:
+def _outputs_of(run_id: str, store: Store, part: StudyPlan) -> dict[str, Any]:
+    """Return what the run of a part of the study recorded of its outputs."""
+    outputs, runs = read_outputs(run_id, store), len(part.runs)
+    expected = {"trained": runs, "adversarial": runs * len(part.adversarial), "ood": runs * len(part.ood)}
+    if outputs is None or {key: len(outputs[key]) for key in LISTS} != expected:
         name = outputs_name(run_id)
         raise RunFailedError(
             f"{name} in {store.url} does not hold the outputs of {runs} runs of the study: submit it again"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.champion.decision import decide
-from nofrost.champion.evaluations import ADVERSARIAL, OOD, Evaluations
+from nofrost.champion.evaluations import ADVERSARIAL, OOD, Evaluations, OodResult
 from nofrost.config import GateSpec, Study, Threat, load_study
 from nofrost.results import (
     AdversarialMetrics,
@@ -30,8 +30,8 @@ from tests.ood_results import answers, calibration
 STUDY = load_study(
     "digits",
     (
-        "suites.ood.corruptions=[contrast]",
-        "suites.ood.severities=[1]",
+        "suites.ood.quick.corruptions=[contrast]",
+        "suites.ood.quick.severities=[1]",
         "runs.recipe=[st, sat]",
     ),
 )
@@ -65,11 +65,11 @@ def evaluations(
     recipe, _, seed = run.partition("/seed-")
     adversarial = AdversarialMetrics(
         kind="adversarial",
-        title=study.suites.adversarial.title,
+        title=study.suites.adversarial["quick"].title,
         protocol="quick",
         samples=samples,
         seed=0,
-        threat=study.suites.adversarial.threat,
+        threat=study.suites.adversarial["quick"].threat,
         subset=False,
         cascade=False,
         attacks={},
@@ -88,7 +88,7 @@ def evaluations(
     contrast = CorruptionAccuracy(severities=(SeverityPoint.of_flags(corrupted, severity=1),), **mean)
     ood = OodMetrics(
         kind="ood",
-        title=study.suites.ood.title,
+        title=study.suites.ood["quick"].title,
         samples=samples,
         seed=0,
         clean=answers(int(clean.sum()), samples),
@@ -106,35 +106,41 @@ def evaluations(
     return Evaluations(
         contender=Contender(run="", recipe=recipe, seed=int(seed)),
         adversarial=adversarial,
-        ood=ood,
-        adversarial_record=_record(ADVERSARIAL, study.suites.adversarial.as_json(), inputs, data, indices),
-        ood_record=_record(OOD, study.suites.ood.as_json(), inputs, data, indices),
+        adversarial_record=_record(ADVERSARIAL, study.suites.adversarial["quick"].as_json(), inputs, data, indices),
         clean=clean,
         worst_case=worst_case,
-        corrupted=corrupted.astype(np.float64),
-        confidence=confidence,
-        ood_clean=clean,
-        indices={ADVERSARIAL: indices, OOD: indices},
+        indices=indices,
+        ood=OodResult(
+            metrics=ood,
+            record=_record(OOD, study.suites.ood["quick"].as_json(), inputs, data, indices),
+            corrupted=corrupted.astype(np.float64),
+            confidence=confidence,
+            clean=clean,
+            indices=indices,
+        ),
     )
 
 
 def write_evaluations(folder: Path, model: Evaluations) -> None:
     """Write what the stages would have written of a model."""
+    assert model.ood
+    adversarial, ood = f"{ADVERSARIAL}/quick", f"{OOD}/quick"
     for name, metrics, record in (
-        (ADVERSARIAL, model.adversarial, model.adversarial_record),
-        (OOD, model.ood, model.ood_record),
+        (adversarial, model.adversarial, model.adversarial_record),
+        (ood, model.ood.metrics, model.ood.record),
     ):
         (folder / name).mkdir(parents=True)
         write_result(folder / name / "metrics.json", metrics)
         write_result(folder / name / "record.json", record)
     flags = {f"correct/{name}": values for name, values in _flags(model.clean, model.worst_case).items()}
-    np.savez(folder / ADVERSARIAL / "flags.npz", indices=model.indices[ADVERSARIAL], **flags)
-    corrupted = {"correct/contrast/1": model.corrupted.astype(bool), "correct/clean": model.ood_clean}
-    np.savez(folder / OOD / "flags.npz", indices=model.indices[OOD], confidence=model.confidence, **corrupted)
+    np.savez(folder / adversarial / "flags.npz", indices=model.indices, **flags)
+    assert model.ood.corrupted is not None
+    corrupted = {"correct/contrast/1": model.ood.corrupted.astype(bool), "correct/clean": model.ood.clean}
+    np.savez(folder / ood / "flags.npz", indices=model.ood.indices, confidence=model.ood.confidence, **corrupted)
 
 
 def _flags(clean: NDArray[np.bool_], worst_case: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
-    return {"clean": clean, **dict.fromkeys((*STUDY.suites.adversarial.attacks, "worst-case"), worst_case)}
+    return {"clean": clean, **dict.fromkeys((*STUDY.suites.adversarial["quick"].attacks, "worst-case"), worst_case)}
 
 
 def _sha256(indices: NDArray[np.int64]) -> str:

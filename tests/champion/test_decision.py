@@ -117,7 +117,8 @@ def test_the_champion_itself_is_recognised() -> None:
 def test_models_that_agree_on_few_images_rule_out_no_loss(images: int, rules_out: bool) -> None:
     # The suite of corruptions may take fewer images than the attacks.
     few = evaluations(np.ones(images, bool))
-    comparisons = compare_ood(few.corrupted, few.corrupted, 0.95), compare_calibration(few, few, 0.95)
+    ood = few.ood
+    comparisons = compare_ood(ood.corrupted, ood.corrupted, 0.95), compare_calibration(ood, ood, 0.95)
     for comparison in comparisons:
         assert comparison.low == -comparison.high
         assert (comparison.high <= 0.02) == rules_out
@@ -126,7 +127,7 @@ def test_models_that_agree_on_few_images_rule_out_no_loss(images: int, rules_out
 def test_a_level_that_is_shared_out_over_many_runs_widens_an_interval_of_resamples() -> None:
     generator = np.random.default_rng(0)
     right = np.ones(400, bool)
-    one, other = (evaluations(right, corrupted=generator.uniform(size=400) < 0.7) for _ in range(2))
+    one, other = (evaluations(right, corrupted=generator.uniform(size=400) < 0.7).ood for _ in range(2))
     low, lower, lowest = (compare_ood(one.corrupted, other.corrupted, 1 - 0.05 / runs).low for runs in (1, 100, 1000))
     # The standard error of the difference, at the quantiles of the normal distribution.
     error = float(np.std(one.corrupted - other.corrupted)) / 20
@@ -137,7 +138,8 @@ def test_a_level_that_is_shared_out_over_many_runs_widens_an_interval_of_resampl
 
 
 def test_a_suite_without_corruptions_has_no_mean_to_compare_and_the_gate_says_so() -> None:
-    better, champion = (replace(evaluations(share(level)), corrupted=None) for level in (0.6, 0.5))
+    models = [evaluations(share(level)) for level in (0.6, 0.5)]
+    better, champion = (replace(model, ood=replace(model.ood, corrupted=None)) for model in models)
     metrics = gate(better, champion=champion)
     assert metrics.decision == "promote"
     (ood,) = [criterion for criterion in metrics.criteria if criterion.name == "ood"]
@@ -182,7 +184,7 @@ def test_a_worse_model_is_never_let_in(right: list[np.ndarray], seeds: tuple[int
         assert challenger.worst_case.mean() > champion.worst_case.mean() + policy.gain
         for margin, one, other in (
             (margins.clean, challenger.clean, champion.clean),
-            (margins.ood, challenger.corrupted, champion.corrupted),
+            (margins.ood, challenger.ood.corrupted, champion.ood.corrupted),
         ):
             assert margin is None or one.mean() >= other.mean() - margin
         errors = {each.name: each.comparison for each in metrics.criteria if each.comparison}
@@ -215,7 +217,7 @@ def test_a_model_evaluated_on_other_images_is_never_let_in(change: str, images: 
     }[change]
     one = evaluations(challenger, **other)
     if change == "suite":
-        object.__setattr__(one, "ood_record", one.ood_record.model_copy(update={"config": {"seed": 1}}))
+        object.__setattr__(one.ood, "record", one.ood.record.model_copy(update={"config": {"seed": 1}}))
     metrics = gate(one, champion=evaluations(champion))
     assert (metrics.decision, unmet(metrics)) == ("keep", ["images"])
 

@@ -14,15 +14,17 @@ from nofrost.champion.evaluations import Evaluations, Unfinished, other_images, 
 from tests.champion.models import STUDY, evaluations, write_evaluations
 
 MODEL = evaluations(np.arange(40) < 20, np.arange(40) < 36, np.arange(40) < 30, np.linspace(0.1, 1, 40))
-ADVERSARIAL, OOD = "evaluate-adversarial", "evaluate-ood"
+ADVERSARIAL, OOD = "evaluate-adversarial/quick", "evaluate-ood/quick"
 
 
 def test_what_was_measured_is_read(tmp_path: Path) -> None:
     write_evaluations(tmp_path, MODEL)
     read = read_evaluations(tmp_path, MODEL.contender, STUDY)
     assert isinstance(read, Evaluations)
-    for name in ("clean", "worst_case", "corrupted", "confidence", "ood_clean"):
+    for name in ("clean", "worst_case", "indices"):
         assert np.array_equal(getattr(read, name), getattr(MODEL, name)), name
+    for name in ("clean", "corrupted", "confidence", "indices"):
+        assert np.array_equal(getattr(read.ood, name), getattr(MODEL.ood, name)), name
     assert other_images(read, MODEL) is None
 
 
@@ -41,12 +43,15 @@ def change_arrays(path: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda at: (at / ADVERSARIAL / "metrics.json").unlink(), "evaluate-adversarial/metrics.json"),
-        (lambda at: (at / OOD / "flags.npz").unlink(), "evaluate-ood/flags.npz"),
+        (lambda at: (at / ADVERSARIAL / "metrics.json").unlink(), "evaluate-adversarial/quick/metrics.json"),
+        (lambda at: (at / OOD / "flags.npz").unlink(), "evaluate-ood/quick/flags.npz"),
         (lambda at: change_json(at / OOD / "metrics.json", lambda m: m.update(shard="0/2")), "unknown key 'shard'"),
         (lambda at: change_json(at / ADVERSARIAL / "record.json", lambda m: m.update(shard="0/2")), "'shard'"),
         (lambda at: change_json(at / ADVERSARIAL / "metrics.json", lambda m: m["accuracy"].pop("fgsm")), "lacks fgsm"),
-        (lambda at: change_json(at / OOD / "record.json", lambda m: m["config"].update(seed=7)), "another suite"),
+        (
+            lambda at: change_json(at / OOD / "record.json", lambda m: m["config"].update(seed=7)),
+            "has seed 7, the study 0: eval",
+        ),
         (
             lambda at: change_arrays(at / OOD / "flags.npz", confidence=None),
             "confidence does not hold a value for each",

@@ -40,7 +40,8 @@ def made_champion(run: str, store: Store, folder: Path) -> StoredChampion:
     current = read_champion("digits", store)
     outputs = {
         name: Output(
-            f"runs/sat/seed-0/evaluate-{name}", push(folder / f"evaluations of {run}" / f"evaluate-{name}", store)
+            f"runs/sat/seed-0/evaluate-{name}/quick",
+            push(folder / f"evaluations of {run}" / f"evaluate-{name}" / "quick", store),
         )
         for name in ("adversarial", "ood")
     }

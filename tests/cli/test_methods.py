@@ -27,8 +27,11 @@ RECIPE = [
 ]
 STUDY = [
     ("recipes.sat.attack.stepz=3", "unknown key 'recipes.sat.attack.stepz': did you mean 'steps'?"),
-    ("suites.adversarial.attacks.pgd-20.step=3", "unknown key 'suites.adversarial.attacks.pgd-20.step'"),
-    ("suites.adversarial.budget_curve.attack.rho=2", "suites.adversarial.budget_curve.attack.rho: input should be"),
+    ("suites.adversarial.quick.attacks.pgd-20.step=3", "unknown key 'suites.adversarial.quick.attacks.pgd-20.step'"),
+    (
+        "suites.adversarial.quick.budget_curve.attack.rho=2",
+        "suites.adversarial.quick.budget_curve.attack.rho: input should be",
+    ),
 ]
 
 

@@ -149,7 +149,7 @@ title: Mine
 dataset: {source: digits}
 scale: {schedule: {epochs: 2}, threat: {eps: 1/255}}
 recipes: %s
-suites: {adversarial: adversarial-quick, ood: ood-quick}
+suites: {adversarial: {quick: adversarial-quick}, ood: {quick: ood-quick}}
 """
 
 
@@ -198,13 +198,13 @@ def test_paths_in_a_study_are_relative_to_it_also_when_another_study_builds_on_i
     write(tmp_path / "first/recipes/own.yaml", "base: sat\ntitle: Own\n")
     write(tmp_path / "first/easy.yaml", "base: ood-quick\nseverities: [1]\n")
     first = STUDY % "{a: recipes/own.yaml, b: {base: recipes/own.yaml, title: B}}"
-    write(tmp_path / "first/study.yaml", first.replace("ood: ood-quick", "ood: easy.yaml"))
+    write(tmp_path / "first/study.yaml", first.replace("quick: ood-quick", "quick: easy.yaml"))
     second = write(tmp_path / "second/study.yaml", "base: ../first/study.yaml\nname: second\n")
     monkeypatch.chdir(tmp_path)
     for path in (second, Path("second/study.yaml"), Path("first/study.yaml")):
         loaded = load_study(path)
         assert {name: recipe.title for name, recipe in loaded.recipes.items()} == {"a": "Own", "b": "B"}
-        assert loaded.suites.ood.severities == (1,)
+        assert loaded.suites.ood["quick"].severities == (1,)
     assert load_study(second).name == "second"
 
 
@@ -271,8 +271,6 @@ def test_the_earlier_name_of_a_citation_is_still_read(tmp_path: Path) -> None:
     assert load_recipe(recipe).citation == load_suite(suite).citation == "own"
     assert load_recipe("sat", ["source=mine"]).citation == "mine"
     study = tmp_path / "study.yaml"
-    entries = (
-        f"dataset: {{source: digits}}\nrecipes: [{recipe}]\nsuites: {{adversarial: adversarial-quick, ood: {suite}}}\n"
-    )
+    entries = f"dataset: {{source: digits}}\nrecipes: [{recipe}]\nsuites: {{ood: {{mine: {suite}}}}}\ngate: null\n"
     study.write_text(f"name: a\ntitle: A\n{entries}")
-    assert load_study(study).suites.ood.citation == "own"
+    assert load_study(study).suites.ood["mine"].citation == "own"

@@ -67,9 +67,9 @@ def test_a_null_that_leaves_nothing_out_is_refused_with_the_nearest_name(
 
 
 def test_a_study_leaves_out_what_its_base_or_the_suite_of_its_base_has(tmp_path: Path) -> None:
-    suites = "suites: {ood: {base: ood-imagenet, test_sets: {o: {source: imagenet-o}}}}"
+    suites = "suites: {ood: {quick: {base: ood-imagenet, test_sets: {o: {source: imagenet-o}}}}}"
     (tmp_path / "first.yaml").write_text(f"base: digits\n{suites}\n", encoding="utf-8")
-    changes = "suites: {ood: {test_sets: {o: null, imagenet-a: null}}}"
+    changes = "suites: {ood: {quick: {test_sets: {o: null, imagenet-a: null}}}}"
     (tmp_path / "second.yaml").write_text(f"base: first.yaml\n{changes}\n", encoding="utf-8")
     study = load_study(tmp_path / "second.yaml")
-    assert list(study.suites.ood.test_sets) == ["imagenet-v2", "imagenet-r", "imagenet-sketch"]
+    assert list(study.suites.ood["quick"].test_sets) == ["imagenet-v2", "imagenet-r", "imagenet-sketch"]

@@ -179,20 +179,37 @@ def test_a_missing_key_is_named_in_full(tmp_path: Path) -> None:
 def test_recipes_of_the_wrong_type_are_reported_with_the_study(
     recipes: str, words: tuple[str, ...], tmp_path: Path
 ) -> None:
-    suites = "suites: {adversarial: adversarial-quick, ood: ood-quick}"
+    suites = "suites: {adversarial: {quick: adversarial-quick}, ood: {quick: ood-quick}}"
     path = file(tmp_path, f"name: s\ntitle: S\ndataset: {{}}\nrecipes: {recipes}\n{suites}\n")
     message = complaint(lambda: load_study(path))
     assert all(word in message for word in (str(path), *words))
+
+
+GATED = "suites: {adversarial: {quick: adversarial-quick}}\ngate: %s"
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("suites: [ood-quick]", ("suites", "['ood-quick'] is not a mapping", "adversarial, ood")),
-        ("suites: {adversarial: [x]}", ("suites.adversarial: ['x'] is not a name",)),
-        ("suites: {adversarial: adversarial-quik}", ("unknown suite", "did you mean 'adversarial-quick'?")),
-        ("suites: {adversarial: ood-quick, ood: ood-quick}", ("suites.adversarial.kind", "got 'ood'")),
-        ("suites: {adversarial: adversarial-quick}", ("key suites.ood is missing",)),
+        ("suites: {adversarial: [x]}", ("suites.adversarial maps names to suites",)),
+        ("suites: {adversarial: {quick: [x]}}", ("suites.adversarial.quick: ['x'] is not a name",)),
+        ("suites: {adversarial: {quick: adversarial-quik}}", ("unknown suite", "did you mean 'adversarial-quick'?")),
+        ("suites: {adversarial: {quick: ood-quick}}", ("suites.adversarial.quick.kind", "got 'ood'")),
+        (
+            "suites: {adversarial: adversarial-quick}",
+            ("several of a kind: write adversarial: {quick: adversarial-quick}",),
+        ),
+        ("suites: {ood: {base: ood-quick}}", ("a study may have several of a kind: write ood: {quick: ood-quick}",)),
+        ("suites: {ood: {kind: ood, title: T}}", ("or the keys of the suite under such a name",)),
+        ("suites: {ood: 3}", ("suites.ood: input should be a valid dictionary",)),
+        ("suites: {odd: {quick: ood-quick}}", ("unknown key 'suites.odd'", "did you mean 'ood'?")),
+        ("suites: {ood: {a/b: ood-quick}}", ("suites.ood.a/b", "cannot be a name")),
+        ("suites: {adversarial: {}, ood: {quick: null}}", ("suites: it has no suite: name one",)),
+        ("suites: {ood: {quick: ood-quick}}", ("gate: it compares worst-case accuracies, and suites.adversarial",)),
+        (GATED % "{adversarial: nope}", ("gate: unknown suite in gate.adversarial 'nope': ", "known are quick")),
+        (GATED % "{ood: nope}", ("gate: ood is measured by an ood suite, and suites.ood is empty",)),
+        (GATED % "{margins: {ood: 0.1}}", ("gate: margins.ood is measured by an ood suite",)),
         ("scale: 3", ("scale: 3 is not a mapping",)),
         ("scale: {schedul: {epochs: 3}}", ("unknown key 'recipes.sat.schedul'", "did you mean 'schedule'?")),
     ],
@@ -200,7 +217,11 @@ def test_recipes_of_the_wrong_type_are_reported_with_the_study(
 def test_other_keys_of_the_wrong_type_are_reported_with_the_study(
     text: str, words: tuple[str, ...], tmp_path: Path
 ) -> None:
-    both = "" if text.startswith("suites") else "\nsuites: {adversarial: adversarial-quick, ood: ood-quick}"
+    both = (
+        ""
+        if text.startswith("suites")
+        else "\nsuites: {adversarial: {quick: adversarial-quick}, ood: {quick: ood-quick}}"
+    )
     path = file(tmp_path, f"name: s\ntitle: S\ndataset: {{}}\nrecipes: [sat]\n{text}{both}\n")
     message = complaint(lambda: load_study(path))
     assert all(word in message for word in (str(path), *words))

@@ -171,7 +171,7 @@ def test_a_study_with_names_that_look_like_something_else_is_the_same_to_everyon
     path = tmp_path / "study.yaml"
     path.write_text(
         f"name: '1e3'\ntitle: 1:30\nnote: no\ndataset: {{}}\nrecipes: {{{recipes}}}\n"
-        "suites: {adversarial: adversarial-quick, ood: ood-quick}\n",
+        "suites: {adversarial: {quick: adversarial-quick}, ood: {quick: ood-quick}}\n",
         encoding="utf-8",
     )
     study = load_study(path)
@@ -199,7 +199,7 @@ def test_a_study_with_names_that_look_like_something_else_is_the_same_to_everyon
         ("runs.recipe=[st]", "runs.recipe", ("st",)),
         ("dataset.limit=null", "dataset.limit", None),
         ("dataset.limit=20000000", "dataset.limit", 20_000_000),
-        ("suites.ood.max_images=20000000", "suites.ood.max_images", 20_000_000),
+        ("suites.ood.quick.max_images=20000000", "suites.ood.quick.max_images", 20_000_000),
         ("dataset.limit=1e3", "dataset.limit", 1000),
         ("dataset={source:digits,limit:50}", "dataset.limit", 50),
         ("recipes.st.optimiser.lr=1e-2", "recipes.st.optimiser.lr", 0.01),

@@ -27,15 +27,15 @@ SMALL = (
     "recipes.mbnat.schedule.batch_size=24",
     "recipes.mbnat.attack.steps=1",
     "recipes.mbnat.selection.attack.steps=1",
-    "suites.adversarial.attacks={fgsm: {}, pgd: {steps: 2}}",
-    "suites.adversarial.steps_curve.steps=[1, 2]",
-    "suites.adversarial.budget_curve={attack: {name: fgsm}, multiples: [1]}",
-    "suites.adversarial.max_images=12",
-    "suites.adversarial.batch_size=6",
-    "suites.ood.corruptions=[contrast]",
-    "suites.ood.severities=[1]",
-    "suites.ood.max_images=12",
-    "suites.ood.batch_size=6",
+    "suites.adversarial.quick.attacks={fgsm: {}, pgd: {steps: 2}}",
+    "suites.adversarial.quick.steps_curve.steps=[1, 2]",
+    "suites.adversarial.quick.budget_curve={attack: {name: fgsm}, multiples: [1]}",
+    "suites.adversarial.quick.max_images=12",
+    "suites.adversarial.quick.batch_size=6",
+    "suites.ood.quick.corruptions=[contrast]",
+    "suites.ood.quick.severities=[1]",
+    "suites.ood.quick.max_images=12",
+    "suites.ood.quick.batch_size=6",
 )
 # It says how long something took.
 TIMING = "timing.json"
@@ -117,8 +117,9 @@ def world(tmp_path_factory: pytest.TempPathFactory, side_by_side: Run) -> World:
     }
     for stage, command in commands.items():
         if stage == "report":
-            for each in ("train", "evaluate-adversarial", "evaluate-ood"):
-                shutil.copytree(whole / each, runs / each)
+            shutil.copytree(whole / "train", runs / "train")
+            for each in ("evaluate-adversarial", "evaluate-ood"):
+                shutil.copytree(whole / each, runs / each / "quick")
         (end,) = side_by_side({"arguments": command(whole / stage)})
         assert end.code == 0, end.errors
     return World(folder, commands, side_by_side)

@@ -153,7 +153,7 @@ def dvc_configuration(world: World, folder: Path, chance: random.Random) -> list
 def results(world: World, folder: Path, chance: random.Random) -> list[Any]:
     changes = {".json": (mutations.of_json, mutations.of_text), ".npz": (mutations.of_members, mutations.of_bytes)}
     if chance.random() < 0.7:
-        copy = a_copy(world / "runs/st/seed-0/evaluate-adversarial", folder, chance, changes)
+        copy = a_copy(world / "runs/st/seed-0/evaluate-adversarial/quick", folder, chance, changes)
         return ["card", copy, "--name", "A model", "--authors", "A. One"]
     copy = a_copy(world / "runs", folder, chance, changes)
     study = world / "params.yaml"

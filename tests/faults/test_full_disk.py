@@ -32,19 +32,23 @@ STUDY = {
     },
     "suites": {
         "adversarial": {
-            "kind": "adversarial",
-            "title": "mini",
-            "citation": "own",
-            "protocol": "quick",
-            "threat": {"eps": "32/255"},
-            "attacks": {"fgsm": {}},
+            "mini": {
+                "kind": "adversarial",
+                "title": "mini",
+                "citation": "own",
+                "protocol": "quick",
+                "threat": {"eps": "32/255"},
+                "attacks": {"fgsm": {}},
+            }
         },
         "ood": {
-            "kind": "ood",
-            "title": "mini",
-            "citation": "own",
-            "corruptions": ["brightness"],
-            "severities": [1],
+            "mini": {
+                "kind": "ood",
+                "title": "mini",
+                "citation": "own",
+                "corruptions": ["brightness"],
+                "severities": [1],
+            }
         },
     },
 }
@@ -88,8 +92,8 @@ def runner(tmp_path_factory: pytest.TempPathFactory, side_by_side: Any) -> Runne
         (COMMANDS["prepare"], "data/dataset"),
         (COMMANDS["augment"], "data/augmentation"),
         (COMMANDS["train"], f"{RUN}/train"),
-        (COMMANDS["evaluate"], f"{RUN}/evaluate-adversarial"),
-        (COMMANDS["evaluate"].replace("suite adversarial", "suite ood"), f"{RUN}/evaluate-ood"),
+        (COMMANDS["evaluate"], f"{RUN}/evaluate-adversarial/mini"),
+        (COMMANDS["evaluate"].replace("suite adversarial", "suite ood"), f"{RUN}/evaluate-ood/mini"),
     ):
         runner.succeed(command, runner.folder / out)
     return runner

@@ -60,8 +60,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     nofrost("prepare", *of_study, "--out", dataset)
     nofrost("augment", *of_study, "--dataset", dataset, "--out", folder / "augmentation")
     nofrost("train", *of_study, "--recipe", "st", "--dataset", dataset, "--out", train)
-    for name, suite in (("adversarial", study.suites.adversarial), ("ood", study.suites.ood)):
-        out = train.with_name(f"evaluate-{name}")
+    for name, suite in (("adversarial", study.suites.adversarial["quick"]), ("ood", study.suites.ood["quick"])):
+        out = train.with_name(f"evaluate-{name}") / "quick"
         nofrost("evaluate", *of_study, "--suite", name, "--dataset", dataset, "--checkpoint", train, "--out", out)
         (folder / f"{name}.yaml").write_text(as_yaml(suite.as_json()), encoding="utf-8")
     store = open_store(str(folder / "store"))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.study_plan import RunPlan, StudyPlan
+from pipelines.study_plan import PlannedSuite, RunPlan, StudyPlan
 
 Json = dict[str, Any]
 Path = tuple[str, ...]
@@ -16,11 +16,20 @@ RECIPES = ("st", "sat", "mbnat", "nofrost")
 PLACEHOLDER = re.compile(r"{{\$\.inputs\.parameters\['([^']+)'\]}}")
 
 
-def plan_of(recipes: int = 1, seeds: int = 1, champion: str = "digits") -> StudyPlan:
+def plan_of(
+    recipes: int = 1,
+    seeds: int = 1,
+    champion: str = "digits",
+    adversarial: Sequence[str] = ("quick",),
+    ood: Sequence[str] = ("quick",),
+) -> StudyPlan:
     """A plan whose texts stand for the real ones."""
+    attacked = tuple(PlannedSuite(name, f"the attacks {name}") for name in adversarial)
+    shifted = tuple(PlannedSuite(name, f"the corruptions {name}", f"the test sets {name}") for name in ood)
+    gate = (attacked[-1], shifted[-1] if shifted else None) if champion else (None, None)
     pairs = itertools.product(RECIPES[:recipes], range(seeds))
     runs = tuple(RunPlan(name, str(seed), f"recipe of {name}") for name, seed in pairs)
-    return StudyPlan("the study", "the dataset", "the augmentation", "the attacks", "the corruptions", runs, champion)
+    return StudyPlan("the study", "the dataset", "the augmentation", attacked, shifted, runs, champion, gate)
 
 
 @dataclass(frozen=True)

@@ -254,7 +254,7 @@ def test_training_alone_runs_in_the_training_image(version: str, package: Path) 
         assert pod.image == (TRAIN_IMAGE if pod.component == "train" else STAGE_IMAGE)
 
 
-@pytest.mark.parametrize("changed", ["runs.seed=[0, 1, 2]", "recipes.sat.optimiser.lr=0.07", "suites.ood.seed=1"])
+@pytest.mark.parametrize("changed", ["runs.seed=[0, 1, 2]", "recipes.sat.optimiser.lr=0.07", "suites.ood.quick.seed=1"])
 def test_a_changed_study_runs_only_what_changed(changed: str, package: Path, tmp_path: Path) -> None:
     server = Backend(package, "2.17")
     server.run(ARGUMENTS, by_content)
@@ -262,7 +262,9 @@ def test_a_changed_study_runs_only_what_changed(changed: str, package: Path, tmp
     ended = Backend(tmp_path / "changed.yaml", "2.17", server.cache).run(ARGUMENTS, by_content)
     assert ended.state == "Succeeded"
     ran = {name: number for name, number in counts(ended).items() if name in of_each_run(1)}
-    assert ran == {"suites.ood.seed=1": {"evaluate-shard": 5 * SHARDS, "evaluate": 5}}.get(changed, of_each_run(2))
+    assert ran == {"suites.ood.quick.seed=1": {"evaluate-shard": 5 * SHARDS, "evaluate": 5}}.get(
+        changed, of_each_run(2)
+    )
 
 
 def test_another_image_runs_everything_again(package: Path) -> None:

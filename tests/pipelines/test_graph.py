@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,15 @@ MANY = {"gpus": 8, "nodes": 2}
 Instance = tuple[str, ...]  # a stage, and of a run also its recipe and seed
 
 
-def compiled(recipes: int = 1, seeds: int = 1, cluster: Cluster | None = None, **options: Any) -> PackageGraph:
-    return PackageGraph(
-        *canonical(make_pipeline(plan_of(recipes, seeds), GraphSettings(cluster or Cluster(), **options)))
-    )
+def compiled(
+    recipes: int = 1,
+    seeds: int = 1,
+    cluster: Cluster | None = None,
+    suites: Mapping[str, Sequence[str]] | None = None,
+    **options: Any,
+) -> PackageGraph:
+    plan = plan_of(recipes, seeds, **suites or {})
+    return PackageGraph(*canonical(make_pipeline(plan, GraphSettings(cluster or Cluster(), **options))))
 
 
 def part_of_a_study() -> PackageGraph:
@@ -47,7 +53,7 @@ def part_of_a_study() -> PackageGraph:
 def report_of_parts() -> PackageGraph:
     outputs: dict[str, Any] = {
         "dataset": "d@1",
-        "test_sets": "s@6",
+        "test_sets": ["data/test-sets/quick@6"],
         "augmentation": "a@2",
         "trained": ["t@3"],
         "adversarial": ["e@4"],
@@ -60,26 +66,37 @@ def instance(graph: PackageGraph, task: tuple[str, ...]) -> Instance:
     """The stage of dvc.yaml that a task belongs to: shards and their merge are one evaluation, a job is a training."""
     kind = graph.kind(task).replace("launch", "train")
     if len(task) < 3:
-        return (kind,)
+        return (kind, graph.value(task, "suite_id")) if kind == "prepare-test-sets" else (kind,)
     if graph.kind(task[:-1]) == "champion":
         return ("champion",)
-    if kind.startswith("evaluate"):
-        kind = {"the attacks": "evaluate-adversarial", "the corruptions": "evaluate-ood"}[graph.value(task, "suite")]
     run = task[:-1]
-    return (kind, graph.value(run, "recipe_id"), graph.value(run, "seed"))
+    of_run = (graph.value(run, "recipe_id"), graph.value(run, "seed"))
+    if not kind.startswith("evaluate"):
+        return (kind, *of_run)
+    what, _, suite = graph.value(task, "suite").rpartition(" ")
+    assert suite == graph.value(task, "suite_id")
+    return ({"the attacks": "evaluate-adversarial", "the corruptions": "evaluate-ood"}[what], *of_run, suite)
+
+
+def instances(matrix: dict[str, str], plan: StudyPlan) -> Iterator[dict[str, str]]:
+    """The values of the matrix of a stage for each of its instances."""
+    of_plan = {"${suites.adversarial}": plan.adversarial, "${suites.ood}": plan.ood}
+    for run in plan.runs if "recipe" in matrix else [None]:
+        of_run = {"recipe": run.recipe_id, "seed": run.seed} if run else {}
+        for suite in of_plan[matrix["suite"]] if "suite" in matrix else [None]:
+            yield {**of_run, **({"suite": suite.suite_id} if suite else {})}
 
 
 def edges_of_dvc(plan: StudyPlan) -> set[tuple[Instance, Instance]]:
     """Pairs of stages of dvc.yaml, written out for a study, of which the second reads an output of the first."""
     stages: dict[Instance, tuple[list[str], list[str]]] = {}
     for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items():
-        for run in plan.runs if "matrix" in stage else [None]:
-            values = {"item.recipe": run.recipe_id, "item.seed": run.seed} if run else {}
+        for values in instances(stage.get("matrix", {}), plan):
             paths = [
-                [re.sub(r"\${(item\.\w+)}", lambda match, v=values: v[match[1]], path) for path in stage[key]]
+                [re.sub(r"\${item\.(\w+)}", lambda match, v=values: v[match[1]], path) for path in stage[key]]
                 for key in ("deps", "outs")
             ]
-            stages[(name, run.recipe_id, run.seed) if run else (name,)] = (paths[0], paths[1])
+            stages[(name, *values.values())] = (paths[0], paths[1])
     return {
         (maker, reader)
         for maker, (_, outs) in stages.items()
@@ -88,18 +105,36 @@ def edges_of_dvc(plan: StudyPlan) -> set[tuple[Instance, Instance]]:
     }
 
 
+SUITES: list[dict[str, tuple[str, ...]]] = [
+    {},
+    {"adversarial": ("a", "b-c"), "ood": ("d", "e", "f")},
+    {"ood": ()},
+    {"adversarial": (), "ood": ("d", "e"), "champion": ""},
+]
+
+
+@pytest.mark.parametrize("suites", SUITES)
+@pytest.mark.parametrize("shards", [1, 3])
+def test_any_number_of_suites_of_each_kind_gives_the_graph_of_dvc(
+    suites: dict[str, tuple[str, ...]], shards: int
+) -> None:
+    assert between_stages(compiled(2, 2, suites=suites, shards=shards)) == edges_of_dvc(plan_of(2, 2, **suites))
+
+
 @pytest.mark.parametrize("devices", [{}, MANY])
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize(("recipes", "seeds"), STUDIES)
 def test_the_graph_is_that_of_dvc_edge_by_edge(recipes: int, seeds: int, shards: int, devices: dict[str, int]) -> None:
     graph = compiled(recipes, seeds, shards=shards, **devices)
+    assert between_stages(graph) == edges_of_dvc(plan_of(recipes, seeds))
+
+
+def between_stages(graph: PackageGraph) -> set[tuple[Instance, Instance]]:
+    """Pairs of stages of which the second takes an output of the first."""
     edges = {
         (instance(graph, source), instance(graph, task)) for task in graph.tasks() for source in graph.sources(task)
     }
-    between_stages = {
-        (one, other) for one, other in edges if one != other and not {one[0], other[0]} & (NOTES | CHAMPION)
-    }
-    assert between_stages == edges_of_dvc(plan_of(recipes, seeds))
+    return {(one, other) for one, other in edges if one != other and not {one[0], other[0]} & (NOTES | CHAMPION)}
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -149,7 +184,44 @@ def test_the_outputs_of_all_runs_are_listed_by_stage_in_the_order_of_the_study()
     (report,) = [task for task in graph.tasks() if graph.kind(task) == "report"]
     for name, stage in (("trained", "train"), ("adversarial", "evaluate-adversarial"), ("ood", "evaluate-ood")):
         made_by = [instance(graph, source.task) for source in graph.value(report, name)]
-        assert made_by == [(stage, run.recipe_id, run.seed) for run in plan_of(3, 2).runs]
+        suite = () if stage == "train" else ("quick",)
+        assert made_by == [(stage, run.recipe_id, run.seed, *suite) for run in plan_of(3, 2).runs]
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_the_gate_compares_on_its_suites_alone_and_the_report_shows_all(shards: int) -> None:
+    graph = compiled(2, shards=shards, suites={"adversarial": ("a", "b"), "ood": ("c", "d", "e")})
+    gate, report = only(graph, "gate"), only(graph, "report")
+    for kind, suites in (("adversarial", "ab"), ("ood", "cde")):
+        shown = [instance(graph, source.task)[1:] for source in graph.value(report, kind)]
+        assert shown == [(recipe, "0", suite) for recipe in ("st", "sat") for suite in suites]
+        compared = [instance(graph, source.task)[1:] for source in graph.value(gate, kind)]
+        assert compared == [each for each in shown if each[2] == suites[-1]]
+        assert graph.value(graph.value(gate, f"champion_{kind}").task, "suite_id") == suites[-1]
+    sets = [graph.value(source.task, "spec") for source in graph.value(only(graph, "write-candidate"), "test_sets")]
+    assert sets == [f"the test sets {suite}" for suite in "cde"]
+    for task in graph.tasks():
+        if graph.kind(task) == "evaluate" and graph.value(task, "suite_id") in "cde":
+            assert graph.value(graph.value(task, "test_sets").task, "suite_id") == graph.value(task, "suite_id")
+
+
+def test_a_study_without_an_ood_suite_has_no_task_about_one() -> None:
+    graph = compiled(2, suites={"ood": ()})
+    assert "prepare-test-sets" not in {graph.kind(task) for task in graph.tasks()}
+    gate = only(graph, "gate")
+    assert (graph.value(gate, "ood"), graph.value(gate, "champion_ood")) == ([], "")
+    assert graph.value(only(graph, "report"), "ood") == []
+
+
+def test_several_suites_of_a_kind_stand_in_the_names_of_tasks() -> None:
+    graph = compiled(suites={"adversarial": ("a", "b"), "ood": ("c",)}, shards=2)
+    tasks = graph.spec["components"]["comp-run"]["dag"]["tasks"].values()
+    parts = ("0/2", "1/2", "merge")
+    assert {task["taskInfo"]["name"] for task in tasks} == {
+        "train",
+        *(f"evaluate-adversarial {suite}, {part}" for suite in "ab" for part in parts),
+        *(f"evaluate-ood, {part}" for part in parts),
+    }
 
 
 def test_there_is_no_loop_condition_or_collection() -> None:
@@ -179,7 +251,7 @@ def test_people_read_recipes_and_shards_in_the_names_of_tasks() -> None:
 # What tasks are given, and with it the key of Kubeflow's cache: beside these only the command and the image.
 INPUTS = {
     "prepare": {"spec", "source", "store"},
-    "prepare-test-sets": {"spec", "source", "dataset", "store"},
+    "prepare-test-sets": {"spec", "suite_id", "source", "dataset", "store"},
     "augment": {"spec", "dataset", "shards", "store"},
     "augment-shard": {"spec", "dataset", "shard", "store"},
     "train": {"recipe", "recipe_id", "seed", "dataset", "augmentation", "store", "data", "gpus"},
@@ -187,8 +259,8 @@ INPUTS = {
         *("recipe", "recipe_id", "seed", "dataset", "augmentation", "store", "data"),
         *("gpus", "nodes", "image", "settings"),
     },
-    "evaluate": {"suite", "dataset", "test_sets", "checkpoint", "shards", "store", "gpus"},
-    "evaluate-shard": {"suite", "dataset", "test_sets", "checkpoint", "shard", "store", "gpus"},
+    "evaluate": {"suite", "suite_id", "dataset", "test_sets", "checkpoint", "shards", "store", "gpus"},
+    "evaluate-shard": {"suite", "suite_id", "dataset", "test_sets", "checkpoint", "shard", "store", "gpus"},
     "gate": {"study", "adversarial", "ood", "champion", "champion_adversarial", "champion_ood", "store"},
     "report": {"study", "dataset", "augmentation", "trained", "adversarial", "ood", "gate", "store"},
 }
@@ -254,10 +326,10 @@ def test_the_champion_is_evaluated_on_the_dataset_and_with_the_suites_and_shards
     evaluations = [task for task in graph.tasks() if instance(graph, task) == ("champion",)]
     assert {graph.value(task, "checkpoint") for task in evaluations} == {checkpoint}
     assert {graph.value(task, "dataset") for task in evaluations} == {Source(only(graph, "prepare"), "Output")}
-    assert [graph.value(task, "suite") for task in evaluations].count("the attacks") == 3
-    assert [graph.value(task, "suite") for task in evaluations].count("the corruptions") == 3
+    assert [graph.value(task, "suite") for task in evaluations].count("the attacks quick") == 3
+    assert [graph.value(task, "suite") for task in evaluations].count("the corruptions quick") == 3
     gate = only(graph, "gate")
-    for kind, suite in (("adversarial", "the attacks"), ("ood", "the corruptions")):
+    for kind, suite in (("adversarial", "the attacks quick"), ("ood", "the corruptions quick")):
         merged = graph.value(gate, f"champion_{kind}").task
         assert (graph.kind(merged), graph.value(merged, "suite")) == ("evaluate", suite)
         assert len(graph.value(gate, kind)) == 2

@@ -29,15 +29,15 @@ SMALL = (
     "runs.recipe=[st, mbnat]",
     *(f"recipes.{name}.schedule.epochs=2" for name in ("st", "mbnat")),
     *(f"recipes.{name}.schedule.batch_size=32" for name in ("st", "mbnat")),
-    "suites.adversarial.attacks.apgd-ce-100.steps=5",
-    "suites.adversarial.attacks.square-200.queries=20",
-    "suites.adversarial.steps_curve.steps=[1, 2]",
-    "suites.adversarial.budget_curve.multiples=[1]",
-    "suites.adversarial.max_images=16",
-    "suites.adversarial.batch_size=8",
-    "suites.ood.severities=[1]",
-    "suites.ood.max_images=16",
-    "suites.ood.batch_size=8",
+    "suites.adversarial.quick.attacks.apgd-ce-100.steps=5",
+    "suites.adversarial.quick.attacks.square-200.queries=20",
+    "suites.adversarial.quick.steps_curve.steps=[1, 2]",
+    "suites.adversarial.quick.budget_curve.multiples=[1]",
+    "suites.adversarial.quick.max_images=16",
+    "suites.adversarial.quick.batch_size=8",
+    "suites.ood.quick.severities=[1]",
+    "suites.ood.quick.max_images=16",
+    "suites.ood.quick.batch_size=8",
 )
 
 
@@ -117,7 +117,7 @@ class TestARun:
         assert ended.stderr.count("\n") == 1
         assert "train st, seed 0 (exit code 2): nofrost: unknown arch 'no-such'" in ended.stderr
         assert "Traceback" not in ended.stdout + ended.stderr
-        assert {"train mbnat, seed 0", "evaluate-ood mbnat, seed 0, merge"} <= set(executed(ended.stdout))
+        assert {"train mbnat, seed 0", "evaluate-ood mbnat, seed 0, quick, merge"} <= set(executed(ended.stdout))
         assert "report" not in executed(ended.stdout)
         assert note_of_the_last_run(project)["state"] == "failed"
         # st is the one that ran before, and mbnat was trained although the run failed.

@@ -147,7 +147,7 @@ def arguments(function: str, parameters: Mapping[str, Any]) -> list[str]:
 
 
 CHECKPOINT = f"runs/sat/seed-0/train@{'0' * 32}.dir:1:1"
-EVALUATED = {"suite": to_ascii(json.dumps({"kind": "ood"})), "checkpoint": CHECKPOINT}
+EVALUATED = {"suite_id": "quick", "suite": to_ascii(json.dumps({"kind": "ood"})), "checkpoint": CHECKPOINT}
 
 
 @pytest.mark.parametrize(
@@ -157,9 +157,9 @@ EVALUATED = {"suite": to_ascii(json.dumps({"kind": "ood"})), "checkpoint": CHECK
         (["nofrost", "task", "launch", "--recipe-id", "sat", "--seed", "0", "--nodes", "2"], "launch sat, seed 0"),
         (arguments("prepare", {"spec": ""}), "prepare"),
         (arguments("write_candidate", {}), "write-candidate"),
-        (arguments("evaluate", {**EVALUATED, "shards": []}), "evaluate-ood sat, seed 0"),
-        (arguments("evaluate", {**EVALUATED, "shards": ["x", "y"]}), "evaluate-ood sat, seed 0, merge"),
-        (arguments("evaluate_shard", {**EVALUATED, "shard": "1/2"}), "evaluate-ood sat, seed 0, shard 1/2"),
+        (arguments("evaluate", {**EVALUATED, "shards": []}), "evaluate-ood sat, seed 0, quick"),
+        (arguments("evaluate", {**EVALUATED, "shards": ["x", "y"]}), "evaluate-ood sat, seed 0, quick, merge"),
+        (arguments("evaluate_shard", {**EVALUATED, "shard": "1/2"}), "evaluate-ood sat, seed 0, quick, shard 1/2"),
     ],
 )
 def test_tasks_have_titles_that_people_read(command: list[str], title: str) -> None:

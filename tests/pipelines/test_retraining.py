@@ -35,11 +35,11 @@ SMALL = (
     "dataset.path=source/digits.npz",
     "augmentation.methods=[]",
     "runs.recipe=[st]",
-    "suites.adversarial.attacks.apgd-ce-100.steps=5",
-    "suites.adversarial.attacks.square-200.queries=20",
-    "suites.adversarial.steps_curve=null",
-    "suites.adversarial.budget_curve=null",
-    "suites.ood.severities=[1]",
+    "suites.adversarial.quick.attacks.apgd-ce-100.steps=5",
+    "suites.adversarial.quick.attacks.square-200.queries=20",
+    "suites.adversarial.quick.steps_curve=null",
+    "suites.adversarial.quick.budget_curve=null",
+    "suites.ood.quick.severities=[1]",
 )
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

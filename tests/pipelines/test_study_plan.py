@@ -25,8 +25,9 @@ def test_each_stage_gets_only_its_section_of_the_study() -> None:
     assert json.loads(plan.dataset) == study.dataset.as_json()
     assert json.loads(plan.augmentation) == check_study(study).augmentation.as_json()
     assert json.loads(plan.augmentation)["deepaugment"]["epochs"] == 4
-    assert json.loads(plan.adversarial) == study.suites.adversarial.as_json()
-    assert json.loads(plan.ood) == study.suites.ood.as_json()
+    assert {each.suite_id: json.loads(each.suite) for each in plan.adversarial} == study.suites.as_json()["adversarial"]
+    assert {each.suite_id: json.loads(each.suite) for each in plan.ood} == study.suites.as_json()["ood"]
+    assert plan.gate_suites == (plan.adversarial[0], plan.ood[0])
     assert parse_study(from_ascii(plan.study)) == check_study(study), "what `nofrost promote` writes to params.yaml"
 
 
@@ -104,7 +105,7 @@ def test_a_study_in_any_script_is_ascii_and_comes_out_equal(text: str) -> None:
     study = with_texts(SMALL, text)
     plan = plan_study(study, 0, 1)
     (run,) = plan.runs
-    sent = (plan.study, plan.dataset, plan.augmentation, plan.adversarial, plan.ood, run.recipe)
+    sent = (plan.study, plan.dataset, plan.augmentation, plan.adversarial[0].suite, plan.ood[0].suite, run.recipe)
     assert all(each.isascii() and "\\" not in each for each in sent)
     assert parse_study(from_ascii(plan.study)) == check_study(study)
     assert parse_part(DatasetSpec, from_ascii(plan.dataset), "dataset") == study.dataset
@@ -124,21 +125,23 @@ REF = f"{'0' * 32}.dir:100:3"
     ],
 )
 def test_test_sets_are_found_inside_the_source_or_by_ref(path: str, planned_path: str) -> None:
-    test_sets = f"suites.ood.test_sets={{new: {{source: npz, path: '{path}'}}}}"
+    test_sets = f"suites.ood.quick.test_sets={{new: {{source: npz, path: '{path}'}}}}"
     plan = planned("dataset.source=npz", test_sets)
-    assert json.loads(plan.test_sets) == {
+    assert json.loads(plan.ood[0].test_sets) == {
         "test_sets": {"new": {"source": "npz", "path": planned_path, "limit": None}},
     }
-    assert json.loads(plan.ood)["test_sets"]["new"]["path"] == path, "as dvc repro has it"
+    assert json.loads(plan.ood[0].suite)["test_sets"]["new"]["path"] == path, "as dvc repro has it"
 
 
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("dataset.source=npz", "suites.ood.test_sets={new: {source: npz, path: data/other}}"),
-        ("suites.ood.test_sets={new: {source: npz, path: data/source/new}}",),
+        ("dataset.source=npz", "suites.ood.quick.test_sets={new: {source: npz, path: data/other}}"),
+        ("suites.ood.quick.test_sets={new: {source: npz, path: data/source/new}}",),
     ],
 )
 def test_a_test_set_elsewhere_on_this_machine_is_refused(overrides: tuple[str, ...]) -> None:
-    with pytest.raises(UserError, match=r"suites\.ood\.test_sets\.new\.path is not inside dataset\.path, .* the ref"):
+    with pytest.raises(
+        UserError, match=r"suites\.ood\.quick\.test_sets\.new\.path is not inside dataset\.path, .* the ref"
+    ):
         planned(*overrides)

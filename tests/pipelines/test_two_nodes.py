@@ -38,10 +38,10 @@ SMALL = (
     "recipes.st.optimiser.lr=0.02",
     "recipes.st.schedule.epochs=8",
     "recipes.st.schedule.batch_size=32",
-    "suites.adversarial.attacks={}",
-    "suites.adversarial.steps_curve=null",
-    "suites.ood.corruptions=[contrast]",
-    "suites.ood.severities=[1]",
+    "suites.adversarial.quick.attacks={}",
+    "suites.adversarial.quick.steps_curve=null",
+    "suites.ood.quick.corruptions=[contrast]",
+    "suites.ood.quick.severities=[1]",
 )
 # Long enough to be ended in the middle.
 LONGER = {"recipes.st.schedule.epochs": "40"}

@@ -193,7 +193,7 @@ def test_a_source_that_is_only_tested_on_is_no_dataset(source: str, tmp_path: Pa
         run(config, tmp_path / "out")
     assert str(raised.value) == (
         f"dataset: source: {source!r} holds images that models are only tested on, so no dataset is made of it: name "
-        f"it in the test_sets of an ood suite, such as suites.ood.test_sets.NAME.source={source}"
+        f"it in the test_sets of an ood suite, such as suites.ood.SUITE.test_sets.NAME.source={source}"
     )
     assert resolve_source(config, is_test_set=True).source == source
 

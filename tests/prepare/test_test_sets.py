@@ -167,7 +167,7 @@ def test_options_of_the_command_line_are_those_of_the_test_set(tmp_path: Path, d
 
 def test_settings_of_a_split_are_refused() -> None:
     with pytest.raises(UserError, match="selection_share is for datasets, which are split"):
-        validated(TestSetSpec, {"source": "npz", "selection_share": 0.1}, "suites.ood.test_sets.new")
+        validated(TestSetSpec, {"source": "npz", "selection_share": 0.1}, "suites.ood.quick.test_sets.new")
 
 
 def test_of_several_test_sets_the_one_at_fault_is_named_and_nothing_is_written(digits: Path, tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def checkout(tmp_path: Path, store: Store) -> Path:
 
 def push_outputs(run: str, recipes: tuple[str, ...], folder: Path, store: Store) -> list[Output]:
     """Push outputs like those of a run of these recipes: small files instead of images and weights."""
-    folders = ["data/dataset", "data/test-sets", "data/augmentation"]
-    stages = ("train", "evaluate-adversarial", "evaluate-ood")
+    folders = ["data/dataset", "data/test-sets/quick", "data/augmentation"]
+    stages = ("train", "evaluate-adversarial/quick", "evaluate-ood/quick")
     folders += [f"runs/{recipe}/seed-0/{stage}" for recipe in recipes for stage in stages]
     if recipes == RECIPES:
         folders.append("report")
@@ -98,8 +98,8 @@ def test_a_second_run_of_one_recipe_replaces_only_that_recipe(
     promotion = plan_promotion("st-again", store, checkout)
     assert {change.stage for change in promotion.changes} == {
         "train@st-0",
-        "evaluate-adversarial@st-0",
-        "evaluate-ood@st-0",
+        "evaluate-adversarial@st-0-quick",
+        "evaluate-ood@st-0-quick",
     }
     promotion.write()
     call_dvc("pull", "--force", cwd=checkout)

@@ -118,7 +118,7 @@ def test_a_study_that_is_not_the_active_one_is_refused_and_its_keys_are_named(
 def test_what_the_promoted_stages_do_not_depend_on_may_differ(
     world: Any, clone: Path, digits_study: Callable[..., Study]
 ) -> None:
-    run = world.leave("other-note", study=digits_study("note=another", "suites.ood.seed=5"))
+    run = world.leave("other-note", study=digits_study("note=another", "suites.ood.quick.seed=5"))
     assert plan_promotion(run, world.store, clone).differing_params == ()
 
 

@@ -18,7 +18,7 @@ def make_tree(tmp_path: Path) -> Callable[..., Tree]:
 
 @pytest.fixture
 def tree(make_tree: Callable[..., Tree]) -> Tree:
-    return make_tree("runs.recipe=[st, mbnat]", "suites.ood.corruptions=[contrast]")
+    return make_tree("runs.recipe=[st, mbnat]", "suites.ood.quick.corruptions=[contrast]")
 
 
 @pytest.fixture(scope="session")

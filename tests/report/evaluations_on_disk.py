@@ -33,13 +33,18 @@ EPS = 32 / 255
 def make_evaluations(
     folder: Path, study: Study, recipe: str, seed: int, samples: int, rng: np.random.Generator
 ) -> None:
-    flags = _flags(study, recipe, seed, samples, rng)
-    _attacked(folder / "evaluate-adversarial", study, recipe, flags, rng)
-    make_ood_evaluation(folder / "evaluate-ood", study, recipe, samples, CLEAN_ACCURACY.get(recipe, 0.9))
-    protocol = _protocol(study.suites.ood, None, samples)
-    fields = {**record_fields("evaluate-ood"), "config": study.suites.ood.as_json()}
-    record = EvaluationRecord(**fields, split="test", protocol=protocol)
-    write_result(folder / "evaluate-ood" / "record.json", record)
+    for name, attacks in study.suites.adversarial.items():
+        flags = _flags(attacks, recipe, seed, samples, rng)
+        _attacked(folder / "evaluate-adversarial" / name, attacks, study, recipe, flags, rng)
+    for name, shifts in study.suites.ood.items():
+        made = folder / "evaluate-ood" / name
+        make_ood_evaluation(made, shifts, recipe, samples, CLEAN_ACCURACY.get(recipe, 0.9))
+        write_result(made / "record.json", _record("evaluate-ood", shifts, None, samples))
+
+
+def _record(stage: str, suite: AdversarialSuite | OodSuite, threat: Threat | None, samples: int) -> EvaluationRecord:
+    fields = {**record_fields(stage), "config": suite.as_json()}
+    return EvaluationRecord(**fields, split="test", protocol=_protocol(suite, threat, samples))
 
 
 def record_fields(stage: str) -> dict[str, Any]:
@@ -48,20 +53,28 @@ def record_fields(stage: str) -> dict[str, Any]:
     return {"stage": stage, "nofrost": "0.1.0", "config": {}, "inputs": {}, "seeds": {}, "libraries": libraries}
 
 
-def _flags(study: Study, recipe: str, seed: int, samples: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _flags(
+    suite: AdversarialSuite, recipe: str, seed: int, samples: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
     jitter = int(rng.integers(-4, 5)) if seed else 0
     difficulty = np.random.default_rng(0).uniform(size=samples) * 0.8 + rng.uniform(size=samples) * 0.2
     order = np.argsort(np.argsort(difficulty))
     clean, robust = CLEAN_ACCURACY.get(recipe, 0.9), ROBUST_ACCURACY.get(recipe, 0.5)
     flags = {"clean": order < round(clean * samples)}
-    for name in study.suites.adversarial.attacks:
+    for name in suite.attacks:
         flags[name] = order < round((robust + STRENGTH.get(name, 0.05)) * samples) + jitter
     flags["worst-case"] = np.logical_and.reduce(list(flags.values()))
     return flags
 
 
-def _attacked(folder: Path, study: Study, recipe: str, flags: dict[str, np.ndarray], rng: np.random.Generator) -> None:
-    suite = study.suites.adversarial
+def _attacked(
+    folder: Path,
+    suite: AdversarialSuite,
+    study: Study,
+    recipe: str,
+    flags: dict[str, np.ndarray],
+    rng: np.random.Generator,
+) -> None:
     samples = len(flags["clean"])
     clean, robust = CLEAN_ACCURACY.get(recipe, 0.9), ROBUST_ACCURACY.get(recipe, 0.5)
     branches = {}
@@ -100,10 +113,7 @@ def _attacked(folder: Path, study: Study, recipe: str, flags: dict[str, np.ndarr
         indices_sha256=f"{samples:064d}",
     )
     write_result(folder / "metrics.json", metrics)
-    record = EvaluationRecord(
-        **record_fields("evaluate-adversarial"), split="test", protocol=_protocol(suite, suite.threat, samples)
-    )
-    write_result(folder / "record.json", record)
+    write_result(folder / "record.json", _record("evaluate-adversarial", suite, suite.threat, samples))
     images, labels = digits()
     predictions = np.where(flags["clean"], labels[:samples], (labels[:samples] + 1) % 10)
     arrays = {f"correct/{name}": flag for name, flag in flags.items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nofrost.config import Study
+from nofrost.config import OodSuite
 from nofrost.config.corruption_families import averaged, set_apart
 from nofrost.results import (
     Answers,
@@ -38,9 +38,8 @@ Flags = np.ndarray
 Corrupted = dict[str, dict[int, Flags]]
 
 
-def make_ood_evaluation(folder: Path, study: Study, recipe: str, samples: int, clean: float) -> None:
+def make_ood_evaluation(folder: Path, suite: OodSuite, recipe: str, samples: int, clean: float) -> None:
     """Write what evaluate-ood writes, but for its record."""
-    suite = study.suites.ood
     rng = np.random.default_rng([len(recipe), *recipe.encode()])
     corrupted = _corrupt(suite.corruptions, suite.severities, clean, samples, rng)
     right = _right(clean, samples, rng)

@@ -55,13 +55,14 @@ def test_holm_keeps_order_and_lies_between_the_p_value_and_bonferroni(p_values: 
     assert [q for _, q in sorted(zip(p_values, corrected, strict=True))] == sorted(corrected)
 
 
-def collected(tree: Any) -> Any:
-    return collect(tree.dataset, tree.augmentation, tree.runs, tree.study)
+def attacked(tree: Any) -> Any:
+    (found,) = collect(tree.dataset, tree.augmentation, tree.runs, tree.study).attacked
+    return found
 
 
 def test_pairs_are_tested_on_the_same_images_and_corrected_for_their_number(whole: Any) -> None:
     tree, _ = whole
-    found = collected(tree)
+    found = attacked(tree)
     pairs = compare(found, "worst-case")
     assert len(pairs) == 6
     flags = {run.recipe: run.flags["worst-case"] for run in found.runs}
@@ -74,7 +75,7 @@ def test_pairs_are_tested_on_the_same_images_and_corrected_for_their_number(whol
 
 
 def test_every_seed_is_a_test_of_its_own(seeded: Any) -> None:
-    pairs = compare(collected(seeded[0]), "clean")
+    pairs = compare(attacked(seeded[0]), "clean")
     assert [pair.seed for pair in pairs] == [0, 1, 2]
 
 
@@ -99,7 +100,7 @@ def with_flags(found: Any, flags: dict[str, np.ndarray]) -> Any:
 )
 def test_only_a_recipe_that_is_separated_from_all_others_is_best(whole: Any, right: dict[str, int], best: Any) -> None:
     flags = {name: np.arange(360) < number for name, number in right.items()}
-    assert best_recipe(with_flags(collected(whole[0]), flags), "clean") == best
+    assert best_recipe(with_flags(attacked(whole[0]), flags), "clean") == best
 
 
 def test_only_the_best_recipe_has_a_star(make_tree: Any) -> None:

@@ -65,7 +65,9 @@ def page(folder: Path) -> Page:
 
 
 def measured(tree: Any, recipe: str, seed: int = 0, stage: str = "evaluate-adversarial") -> dict[str, Any]:
-    return json.loads((tree.runs / recipe / f"seed-{seed}" / stage / "metrics.json").read_text(encoding="utf-8"))
+    return json.loads(
+        (tree.runs / recipe / f"seed-{seed}" / stage / "quick" / "metrics.json").read_text(encoding="utf-8")
+    )
 
 
 def test_the_main_table_shows_every_measured_accuracy_with_its_interval(whole: Any) -> None:
@@ -74,7 +76,7 @@ def test_the_main_table_shows_every_measured_accuracy_with_its_interval(whole: A
     for recipe in tree.study.runs.recipe:
         cells = next(cells for name, cells in rows.items() if name.split()[:1] == [recipe])
         attacked, ood = measured(tree, recipe), measured(tree, recipe, stage="evaluate-ood")
-        conditions = ["clean", *tree.study.suites.adversarial.attacks, "worst-case"]
+        conditions = ["clean", *tree.study.suites.adversarial["quick"].attacks, "worst-case"]
         for cell, condition in zip(cells, conditions, strict=False):
             share = attacked["accuracy"][condition]
             assert cell.split()[0].rstrip("★") == f"{100 * share['accuracy']:.1f}"
@@ -158,7 +160,7 @@ def test_an_attack_that_has_not_converged_has_a_badge(whole: Any) -> None:
 
 def test_every_number_that_more_steps_would_lower_has_a_badge(whole: Any) -> None:
     tree, folder = whole
-    conditions = ["clean", *tree.study.suites.adversarial.attacks, "worst-case"]
+    conditions = ["clean", *tree.study.suites.adversarial["quick"].attacks, "worst-case"]
     found = page(folder)
     for number in (0, 1):
         for name, cells in found.rows(number).items():
@@ -171,9 +173,11 @@ def test_every_number_that_more_steps_would_lower_has_a_badge(whole: Any) -> Non
 
 
 def test_numbers_of_a_cascade_are_labelled_cumulative(make_tree: Any) -> None:
-    tree = make_tree("runs.recipe=[st, sat]", "suites.adversarial.cascade=true", "suites.ood.severities=[1]")
+    tree = make_tree(
+        "runs.recipe=[st, sat]", "suites.adversarial.quick.cascade=true", "suites.ood.quick.severities=[1]"
+    )
     found = page(tree.report(augmentation=False))
-    first, *later = tree.study.suites.adversarial.attacks
+    first, *later = tree.study.suites.adversarial["quick"].attacks
     heads = [" ".join(cell.split()) for cell in found.tables[0][1]]
     assert heads[2 : 4 + len(later)] == [first, *(f"+ {name}" for name in later), "worst-case"]
     text = " ".join(found.text.split())
@@ -193,17 +197,17 @@ def test_the_recipes_are_compared_under_every_attack(whole: Any) -> None:
     found = page(folder)
     number = next(i for i, rows in enumerate(found.tables) if rows[1][0].strip() == "attack")
     attacks = [" ".join(row[0].split()) for row in found.tables[number][2:]]
-    assert attacks == [name for name in tree.study.suites.adversarial.attacks for _ in range(6)]
+    assert attacks == [name for name in tree.study.suites.adversarial["quick"].attacks for _ in range(6)]
 
 
 def test_a_protocol_setting_that_all_runs_share_is_listed_once(make_tree: Any) -> None:
-    tree = make_tree("runs.recipe=[st, sat]", "suites.ood.corruptions=[contrast]")
+    tree = make_tree("runs.recipe=[st, sat]", "suites.ood.quick.corruptions=[contrast]")
 
     def elsewhere(record: dict[str, Any]) -> dict[str, Any]:
         change = {"devices": ["Another processor"], "reduced_batch_sizes": {"clean": 32}}
         return {**record, "protocol": {**record["protocol"], **change}}
 
-    tree.change("sat/seed-0/evaluate-adversarial/record.json", elsewhere)
+    tree.change("sat/seed-0/evaluate-adversarial/quick/record.json", elsewhere)
     rows = table_headed(page(tree.report(augmentation=False)), "protocol")
     assert rows["numbers"] == ["float32, TF32 off, autocast off"]
     assert rows["batch size"] == ["256 (st/seed-0); 256, reduced because memory ran out to 32 for clean (sat/seed-0)"]

@@ -32,21 +32,22 @@ from tests.report.study_on_disk import Tree
 def test_the_mean_is_over_common_corruptions_where_there_are_any(
     make_tree: Callable[..., Tree], measured: str, columns: dict[str, str], sentence: str
 ) -> None:
-    tree = make_tree("runs.recipe=[st]", f"suites.ood.corruptions=[{measured}]")
+    tree = make_tree("runs.recipe=[st]", f"suites.ood.quick.corruptions=[{measured}]")
     collected = collect(tree.dataset, tree.augmentation, tree.runs, tree.study)
-    section = corruptions(collected)
+    (shifted,) = collected.shifted
+    section = corruptions(shifted)
     assert section is not None
     table = section.blocks[0]
     assert isinstance(table, Table)
     assert {column.title: column.group for column in table.columns[2:]} == columns
     assert sentence in table.caption
-    ood = collected.first.ood
-    assert collected.first.ood_flags.by_set[None].mean() == pytest.approx(ood.mean_accuracy)
+    ood = shifted.first.ood
+    assert shifted.first.flags.by_set[None].mean() == pytest.approx(ood.mean_accuracy)
 
 
 def test_a_mean_over_other_corruptions_is_refused(make_tree: Callable[..., Tree]) -> None:
-    tree = make_tree("runs.recipe=[st]", "suites.ood.corruptions=[fog, spatter]")
+    tree = make_tree("runs.recipe=[st]", "suites.ood.quick.corruptions=[fog, spatter]")
     averaging = "unweighted mean over all corruptions and severities"
-    tree.change("st/seed-0/evaluate-ood/metrics.json", lambda metrics: metrics | {"averaging": averaging})
+    tree.change("st/seed-0/evaluate-ood/quick/metrics.json", lambda metrics: metrics | {"averaging": averaging})
     with pytest.raises(UserError, match=r"metrics\.json: the mean is .* evaluate again"):
         collect(tree.dataset, tree.augmentation, tree.runs, tree.study)

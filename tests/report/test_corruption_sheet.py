@@ -21,18 +21,19 @@ NAMES = ["gaussian_noise", "contrast"]
 def tree(tmp_path: Path) -> Tree:
     overrides = (
         "runs.recipe=[st]",
-        "suites.ood.corruptions=[contrast, gaussian_noise]",
-        "suites.ood.severities=[1, 5]",
+        "suites.ood.quick.corruptions=[contrast, gaussian_noise]",
+        "suites.ood.quick.severities=[1, 5]",
     )
     return Tree(tmp_path, study(*overrides))
 
 
 def sheet(tree: Tree, **changed: np.ndarray | None) -> Pictures:
     """Return the sheet with some arrays of the examples replaced or, by None, left out."""
-    path = tree.runs / "st/seed-0/evaluate-ood/examples.npz"
+    path = tree.runs / "st/seed-0/evaluate-ood/quick/examples.npz"
     arrays: dict[str, Any] = {**np.load(path), **changed}
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
-    return corruption_sheet(collect(tree.dataset, None, tree.runs, tree.study), NAMES)
+    (shifted,) = collect(tree.dataset, None, tree.runs, tree.study).shifted
+    return corruption_sheet(shifted, NAMES)
 
 
 def test_rows_are_corruptions_and_columns_severities(tree: Tree) -> None:

@@ -20,15 +20,16 @@ def test_every_run_has_its_accuracies_and_alarms(tree: Tree) -> None:
     facts = facts_of(collected)
     found = by_labels(facts)
     assert len(found) == len(facts), "two facts with equal labels"
-    runs = list(collected.runs)
-    assert {run.recipe for run in runs} == {"st", "mbnat"}
-    for run in runs:
-        of_run = (run.recipe, str(run.seed))
+    ((attacked,), (shifted,)) = collected.attacked, collected.shifted
+    runs = list(zip(attacked.runs, shifted.runs, strict=True))
+    assert {run.recipe for run, _ in runs} == {"st", "mbnat"}
+    for run, corrupted in runs:
+        of_run = (run.recipe, str(run.seed), "quick")
         threat = run.adversarial.threat
         for condition, proportion in run.adversarial.accuracy.items():
             key = ("nofrost_study_accuracy_ratio", *of_run, condition, threat.norm, str(threat.eps))
             assert found[key] == proportion.accuracy
-        assert found["nofrost_study_ood_accuracy_ratio", *of_run, "mean"] == run.ood.mean_accuracy
+        assert found["nofrost_study_ood_accuracy_ratio", *of_run, "mean"] == corrupted.ood.mean_accuracy
         assert found["nofrost_study_ood_accuracy_ratio", *of_run, "contrast"] <= 1
         for alarm in run.adversarial.alarms:
             key = ("nofrost_study_alarms", *of_run, alarm.name)

@@ -37,7 +37,7 @@ def test_the_title_and_note_of_a_study_cannot_inject_markup(tree: Any) -> None:
     attack = "</title><script>alert(1)</script> & \" ' <img src=x onerror=alert(1)>"
     tree.study = tree.study.model_copy(update={"title": attack, "note": attack})
     tree.change(
-        "st/seed-0/evaluate-adversarial/metrics.json",
+        "st/seed-0/evaluate-adversarial/quick/metrics.json",
         lambda metrics: {**metrics, "alarms": [{"name": attack, "status": "warn", "reason": attack}]},
     )
     html = html_of(tree.report())

@@ -12,16 +12,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nofrost.config import load_study
 from nofrost.errors import UserError
-from nofrost.report.collect import FILES, collect
+from nofrost.report.collect import collect, stages_of
 
 
 @pytest.mark.parametrize(
     ("missing", "sentence"),
     [
         ("mbnat/seed-0/train", r"seed-0/train is missing: make it with `nofrost train .*--recipe mbnat --seed 0 "),
-        ("mbnat/seed-0/evaluate-adversarial", r"`nofrost evaluate .*--suite adversarial .*--checkpoint .*/train --out"),
-        ("st/seed-0/evaluate-ood", r"`nofrost evaluate .*--suite ood .*--out .*st/seed-0/evaluate-ood`"),
+        (
+            "mbnat/seed-0/evaluate-adversarial/quick",
+            r"`nofrost evaluate .*--suite adversarial/quick .*--checkpoint .*/train --out",
+        ),
+        (
+            "st/seed-0/evaluate-ood/quick",
+            r"`nofrost evaluate .*--suite ood/quick .*--out .*st/seed-0/evaluate-ood/quick`",
+        ),
         ("st", r"st/seed-0/train is missing"),
     ],
 )
@@ -33,12 +40,12 @@ def test_a_missing_run_is_named_with_the_command_that_makes_it(tree: Any, missin
 
 
 def test_a_missing_file_is_named(tree: Any) -> None:
-    (tree.runs / "st" / "seed-0" / "evaluate-adversarial" / "flags.npz").unlink()
-    with pytest.raises(UserError, match=r"evaluate-adversarial/flags\.npz is missing: make it with"):
+    (tree.runs / "st" / "seed-0" / "evaluate-adversarial" / "quick" / "flags.npz").unlink()
+    with pytest.raises(UserError, match=r"evaluate-adversarial/quick/flags\.npz is missing: make it with"):
         tree.report()
 
 
-@pytest.mark.parametrize("stage", ["evaluate-adversarial", "evaluate-ood"])
+@pytest.mark.parametrize("stage", ["evaluate-adversarial/quick", "evaluate-ood/quick"])
 def test_a_shard_is_not_accepted_as_an_evaluation(tree: Any, stage: str) -> None:
     folder = tree.runs / "st/seed-0" / stage
     (folder / "examples.npz").unlink()
@@ -63,7 +70,8 @@ def nested(path: str, value: Any) -> Callable[[Any], Any]:
     return change
 
 
-ATTACKED = "st/seed-0/evaluate-adversarial/metrics.json"
+ATTACKED = "st/seed-0/evaluate-adversarial/quick/metrics.json"
+RECORDED = "st/seed-0/evaluate-adversarial/quick/record.json"
 
 
 @pytest.mark.parametrize(
@@ -73,16 +81,26 @@ ATTACKED = "st/seed-0/evaluate-adversarial/metrics.json"
         (ATTACKED, "accuracy.clean.low", 0.999, r"accuracy 0\.98\d* is outside 0\.999 to"),
         (ATTACKED, "accuracy.clean.total", "many", r"metrics\.json: accuracy\.clean\.total: .*got 'many'"),
         (ATTACKED, "samples", 359, r"was measured on 360 images, not 359"),
-        (ATTACKED, "protocol", "paper", r"has protocol paper, the study quick: evaluate this run again"),
-        (ATTACKED, "threat.eps", "8/255", r"has budget 8/255, the study 32/255: evaluate this run again"),
-        (ATTACKED, "threat.norm", "l2", r"has norm l2, the study linf: evaluate this run again"),
+        (RECORDED, "config.protocol", "paper", r"has protocol paper, the study quick: evaluate this run again"),
+        (RECORDED, "config.threat.eps", "8/255", r"has threat.eps 8/255, the study 32/255: evaluate this run again"),
+        (RECORDED, "config.threat.norm", "l2", r"has threat.norm l2, the study linf: evaluate this run again"),
         (ATTACKED, "alarms.0.status", "maybe", r"alarms\.0\.status: .*got 'maybe'"),
         ("st/seed-0/train/metrics.json", "seed", 5, r"contains recipe st with seed 5: train this run again"),
         ("st/seed-0/train/metrics.json", "recipe", "sat", r"contains recipe sat with seed 0: train this run again"),
-        ("st/seed-0/evaluate-ood/metrics.json", "corruptions", {}, r"corruptions and their mean do not fit"),
-        ("st/seed-0/evaluate-ood/metrics.json", "seed", 9, r"has seed 9, the study 0: evaluate this run again"),
-        ("st/seed-0/evaluate-ood/record.json", "config.jpeg_quality", 85, r"has jpeg_quality 85, the study none"),
-        ("st/seed-0/evaluate-ood/record.json", "config.baseline", "alexnet", r"has baseline alexnet, the study none"),
+        ("st/seed-0/evaluate-ood/quick/metrics.json", "corruptions", {}, r"corruptions and their mean do not fit"),
+        (
+            "st/seed-0/evaluate-ood/quick/record.json",
+            "config.seed",
+            9,
+            r"has seed 9, the study 0: evaluate this run again",
+        ),
+        ("st/seed-0/evaluate-ood/quick/record.json", "config.jpeg_quality", 85, r"has jpeg_quality 85, the study none"),
+        (
+            "st/seed-0/evaluate-ood/quick/record.json",
+            "config.baseline",
+            "alexnet",
+            r"has baseline alexnet, the study none",
+        ),
     ],
 )
 def test_a_file_that_contradicts_itself_or_the_study_is_refused(
@@ -99,12 +117,12 @@ def test_an_attack_of_the_study_that_was_not_run_is_named(tree: Any) -> None:
         return metrics
 
     tree.change(ATTACKED, without_fgsm)
-    with pytest.raises(UserError, match=r"evaluate-adversarial lacks fgsm: evaluate this run again"):
+    with pytest.raises(UserError, match=r"evaluate-adversarial/quick lacks fgsm: evaluate this run again"):
         tree.report()
 
 
 @pytest.mark.parametrize(
-    ("stage", "name"), [("evaluate-adversarial", "correct/fgsm"), ("evaluate-ood", "correct/contrast/3")]
+    ("stage", "name"), [("evaluate-adversarial/quick", "correct/fgsm"), ("evaluate-ood/quick", "correct/contrast/3")]
 )
 def test_flags_that_do_not_add_up_to_the_accuracy_are_refused(tree: Any, stage: str, name: str) -> None:
     path = tree.runs / "st" / "seed-0" / stage / "flags.npz"
@@ -119,13 +137,13 @@ def test_flags_that_do_not_add_up_to_the_accuracy_are_refused(tree: Any, stage: 
 @pytest.mark.parametrize("content", [b"", b"not a zip file", b"PK\x03\x04 cut off"])
 @pytest.mark.parametrize("name", ["flags.npz", "examples.npz"])
 def test_damaged_arrays_are_named(tree: Any, name: str, content: bytes) -> None:
-    (tree.runs / "st" / "seed-0" / "evaluate-adversarial" / name).write_bytes(content)
+    (tree.runs / "st" / "seed-0" / "evaluate-adversarial" / "quick" / name).write_bytes(content)
     with pytest.raises(UserError, match=rf"{name} is damaged"):
         tree.report()
 
 
 def test_pickled_arrays_are_refused(tree: Any) -> None:
-    path = tree.runs / "st" / "seed-0" / "evaluate-adversarial" / "examples.npz"
+    path = tree.runs / "st" / "seed-0" / "evaluate-adversarial" / "quick" / "examples.npz"
     np.savez(path, images=np.array([{"a": 1}], dtype=object))
     with pytest.raises(UserError, match=r"examples\.npz is damaged"):
         tree.report()
@@ -164,7 +182,7 @@ def sections(folder: Path) -> set[str]:
 def test_sections_without_measurements_are_omitted(tree: Any) -> None:
     everything = sections(tree.report("everything"))
     for recipe in tree.study.runs.recipe:
-        file = f"{recipe}/seed-0/evaluate-adversarial/metrics.json"
+        file = f"{recipe}/seed-0/evaluate-adversarial/quick/metrics.json"
         tree.change(file, without("steps_curve", "budget_curve"))
         tree.change(file, lambda metrics: {**metrics, "branches": {}, "alarms": []})
     folder = tree.report("little", augmentation=False)
@@ -192,7 +210,7 @@ def test_a_study_of_one_recipe_has_nothing_to_compare(tree: Any) -> None:
 def test_an_earlier_report_stays_when_the_new_one_fails(tree: Any) -> None:
     folder = tree.report()
     before = (folder / "report.html").read_bytes()
-    (tree.runs / "st" / "seed-0" / "evaluate-ood" / "examples.npz").write_bytes(b"damaged")
+    (tree.runs / "st" / "seed-0" / "evaluate-ood" / "quick" / "examples.npz").write_bytes(b"damaged")
     with pytest.raises(UserError):
         tree.report()
     assert (folder / "report.html").read_bytes() == before
@@ -206,7 +224,12 @@ def test_accuracies_that_were_not_measured_leave_gaps_in_the_curves(tree: Any) -
         assert next(csv.DictReader(rows))["train_clean"] == ""
 
 
-RESULTS = [f"{stage}/{name}" for stage, names in FILES.items() for name in names if name.endswith(".json")]
+RESULTS = [
+    f"{stage}/{name}"
+    for stage, names in stages_of(load_study("digits")).items()
+    for name in names
+    if name.endswith(".json")
+]
 
 
 def test_eight_results_of_a_run_are_read() -> None:
@@ -226,11 +249,11 @@ def test_a_renamed_key_of_a_result_is_an_error_that_names_file_and_key(tree: Any
 
 
 def test_a_run_without_a_curve_leaves_its_cells_empty(tree: Any) -> None:
-    tree.change("mbnat/seed-0/evaluate-adversarial/metrics.json", without("steps_curve", "budget_curve"))
+    tree.change("mbnat/seed-0/evaluate-adversarial/quick/metrics.json", without("steps_curve", "budget_curve"))
     assert "mbnat" in (tree.report() / "report.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("file", ["train/metrics.json", "evaluate-ood/metrics.json", "train/record.json"])
+@pytest.mark.parametrize("file", ["train/metrics.json", "evaluate-ood/quick/metrics.json", "train/record.json"])
 def test_a_number_that_nothing_can_compute_with_is_refused_by_file_and_key(tree: Any, file: str) -> None:
     tree.change(f"st/seed-0/{file}", nested("seed" if "metrics" in file else "seeds.a", 10**400))
     with pytest.raises(UserError, match=rf"{file}: seeds?(\.a)? is a number of 1329 bits, too large"):

@@ -30,7 +30,7 @@ def summary(mean: float) -> PropertySummary:
 
 
 def update(folder: Path, recipe: str, **keys: Any) -> None:
-    path = folder / recipe / "seed-0" / "evaluate-adversarial" / "metrics.json"
+    path = folder / recipe / "seed-0" / "evaluate-adversarial" / "quick" / "metrics.json"
     write_result(path, read_result(AdversarialMetrics, path).model_copy(update=keys))
 
 
@@ -60,13 +60,13 @@ def add_mixtures(folder: Path, recipe: str) -> None:
 
 
 def test_a_study_without_them_has_no_such_sections(tree: Any) -> None:
-    collected = collect(tree.dataset, tree.augmentation, tree.runs, tree.study)
-    assert losses(collected) is None
-    assert mixtures(collected) is None
+    (attacked,) = collect(tree.dataset, tree.augmentation, tree.runs, tree.study).attacked
+    assert losses(attacked) is None
+    assert mixtures(attacked) is None
 
 
 def test_losses_and_the_generalisation_gap_are_shown(tree: Any) -> None:
-    attacks = tuple(tree.study.suites.adversarial.attacks)
+    attacks = tuple(tree.study.suites.adversarial["quick"].attacks)
     for recipe in ("st", "mbnat"):
         add_losses(tree.runs, recipe, ("clean", *attacks))
     text, _ = shown(tree, losses)
@@ -77,7 +77,7 @@ def test_losses_and_the_generalisation_gap_are_shown(tree: Any) -> None:
 
 def test_losses_that_some_run_lacks_are_left_out(tree: Any) -> None:
     add_losses(tree.runs, "st", ("clean",))
-    assert losses(collect(tree.dataset, tree.augmentation, tree.runs, tree.study)) is None
+    assert losses(collect(tree.dataset, tree.augmentation, tree.runs, tree.study).attacked[0]) is None
 
 
 @pytest.mark.parametrize("recipe", ["mbnat"])

@@ -15,6 +15,7 @@ from nofrost.report import figures
 from nofrost.report.collect import collect
 from nofrost.report.document import Document, Figure, Section, numbered
 from nofrost.report.render import to_markdown
+from nofrost.report.runs import Attacked
 from nofrost.report.sections.layers import layers
 from nofrost.report.sections.properties import properties
 from nofrost.results import (
@@ -46,7 +47,7 @@ def values_of(recipe: str, name: str, infinite: int) -> np.ndarray:
 
 def add_properties(folder: Path, recipe: str, infinite: int = 0) -> None:
     """Add every property to the output of an evaluation."""
-    evaluation = folder / recipe / "seed-0" / "evaluate-adversarial"
+    evaluation = folder / recipe / "seed-0" / "evaluate-adversarial" / "quick"
     measured = {name: values_of(recipe, name, infinite if "distance" in name else 0) for name in OPTIONS}
     with np.load(evaluation / "flags.npz") as flags:
         arrays = {name: flags[name] for name in flags.files}
@@ -85,12 +86,17 @@ def add_layers(folder: Path, recipe: str, branches: tuple[str, ...], count: int 
             for batch in ("clean-0", "adversarial-0"):
                 for value in ("mean", "variance"):
                     arrays[f"mini_batches/{batch}/{layer}/{value}"] = generator.random(30).astype(np.float32)
-    np.savez(folder / recipe / "seed-0" / "evaluate-adversarial" / "properties.npz", **arrays)
+    np.savez(folder / recipe / "seed-0" / "evaluate-adversarial" / "quick" / "properties.npz", **arrays)
+
+
+def attacked(tree: Any) -> Attacked:
+    (found,) = collect(tree.dataset, tree.augmentation, tree.runs, tree.study).attacked
+    return found
 
 
 def shown(tree: Any, section: Callable[[Any], Section | None]) -> tuple[str, list[str]]:
     """The words of a section, on one line, and its drawings."""
-    found = section(collect(tree.dataset, tree.augmentation, tree.runs, tree.study))
+    found = section(attacked(tree))
     assert found is not None
     words = to_markdown(Document("", "", numbered([found]))).replace("\N{NO-BREAK SPACE}", " ")
     panels = [panel for block in found.blocks if isinstance(block, Figure) for panel in block.panels]
@@ -98,9 +104,8 @@ def shown(tree: Any, section: Callable[[Any], Section | None]) -> tuple[str, lis
 
 
 def test_a_study_without_properties_has_no_such_section(tree: Any) -> None:
-    collected = collect(tree.dataset, tree.augmentation, tree.runs, tree.study)
-    assert properties(collected) is None
-    assert layers(collected) is None
+    assert properties(attacked(tree)) is None
+    assert layers(attacked(tree)) is None
 
 
 def test_properties_are_shown_in_a_table_and_histograms(tree: Any) -> None:
@@ -125,15 +130,15 @@ def test_properties_are_shown_in_a_table_and_histograms(tree: Any) -> None:
 
 def test_a_property_that_some_runs_lack_is_omitted(tree: Any) -> None:
     add_properties(tree.runs, "st")
-    assert properties(collect(tree.dataset, tree.augmentation, tree.runs, tree.study)) is None
+    assert properties(attacked(tree)) is None
 
 
 def test_several_seeds_are_summarised_by_mean_and_deviation(make_tree: Callable[..., Any]) -> None:
-    tree = make_tree("runs.recipe=[st]", "runs.seed=[0, 1]", "suites.ood.corruptions=[contrast]")
+    tree = make_tree("runs.recipe=[st]", "runs.seed=[0, 1]", "suites.ood.quick.corruptions=[contrast]")
     add_properties(tree.runs, "st")
-    first = tree.runs / "st" / "seed-0" / "evaluate-adversarial"
+    first = tree.runs / "st" / "seed-0" / "evaluate-adversarial" / "quick"
     for name in ("metrics.json", "flags.npz"):
-        (tree.runs / "st" / "seed-1" / "evaluate-adversarial" / name).write_bytes((first / name).read_bytes())
+        (tree.runs / "st" / "seed-1" / "evaluate-adversarial" / "quick" / name).write_bytes((first / name).read_bytes())
     text, _ = shown(tree, properties)
     assert "(n = 2)" in text
 
@@ -183,7 +188,7 @@ def test_the_fifteenth_layer_is_shown_or_the_middle_one_of_fewer(tree: Any, coun
 def test_values_that_are_not_those_of_the_summary_are_refused(tree: Any, damage: str) -> None:
     for recipe in ("st", "mbnat"):
         add_properties(tree.runs, recipe)
-    path = tree.runs / "st" / "seed-0" / "evaluate-adversarial" / "flags.npz"
+    path = tree.runs / "st" / "seed-0" / "evaluate-adversarial" / "quick" / "flags.npz"
     with np.load(path) as flags:
         arrays = {name: flags[name] for name in flags.files}
     values = arrays.pop("properties/decision_margin")
@@ -191,7 +196,7 @@ def test_values_that_are_not_those_of_the_summary_are_refused(tree: Any, damage:
         arrays["properties/decision_margin"] = values + 0.5 if damage == "other values" else values[:-1]
     np.savez(path, **arrays)
     with pytest.raises(UserError, match="properties/decision_margin is not 360 values of the mean"):
-        properties(collect(tree.dataset, tree.augmentation, tree.runs, tree.study))
+        properties(attacked(tree))
 
 
 @pytest.mark.parametrize(

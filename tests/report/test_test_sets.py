@@ -23,18 +23,18 @@ from tests.report.study_on_disk import Tree, study
 from tests.report.test_contents import Page, page
 
 TEST_SETS = (
-    "suites.ood.test_sets.new.source=npz",
-    "suites.ood.test_sets.cue.source=npz",
-    "suites.ood.test_sets.published.source=cifar10-c",
-    "suites.ood.test_sets.things.source=folder",
-    "suites.ood.test_sets.things.outliers=true",
+    "suites.ood.quick.test_sets.new.source=npz",
+    "suites.ood.quick.test_sets.cue.source=npz",
+    "suites.ood.quick.test_sets.published.source=cifar10-c",
+    "suites.ood.quick.test_sets.things.source=folder",
+    "suites.ood.quick.test_sets.things.outliers=true",
 )
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """Two recipes of the study on digits, with further test sets of each kind."""
-    corruptions = "suites.ood.corruptions=[pixelate, gaussian_noise]"
+    corruptions = "suites.ood.quick.corruptions=[pixelate, gaussian_noise]"
     return Tree(tmp_path_factory.mktemp("study"), study("runs.recipe=[st, sat]", corruptions, *TEST_SETS))
 
 
@@ -89,13 +89,16 @@ def test_published_corruptions_have_a_section_of_their_own_and_are_not_called_ou
 
 
 def test_runs_with_other_conditions_of_a_published_set_are_not_compared(tree: Tree) -> None:
-    runs = collect(tree.dataset, None, tree.runs, tree.study).recipes
+    (shifted,) = collect(tree.dataset, None, tree.runs, tree.study).shifted
+    runs = shifted.recipes
     first, other = runs[0].runs[0], runs[1].runs[0]
     measured = other.ood.corrupted_sets["published"]
     fewer = dict(list(measured.corruptions.items())[1:])
     sets = {"published": measured.model_copy(update={"corruptions": fewer})}
     check_alike([first, other])
-    with pytest.raises(UserError, match="sat/seed-0/evaluate-ood has other corruptions or severities of published"):
+    with pytest.raises(
+        UserError, match="sat/seed-0/evaluate-ood/quick has other corruptions or severities of published"
+    ):
         check_alike([first, replace(other, ood=other.ood.model_copy(update={"corrupted_sets": sets}))])
 
 
@@ -114,7 +117,7 @@ def test_the_calibration_error_is_in_the_caption_and_in_a_table(folder: Path, sh
 
 
 def flags(tree: Tree, recipe: str) -> dict[str, np.ndarray]:
-    return dict(np.load(tree.runs / recipe / "seed-0" / "evaluate-ood" / "flags.npz"))
+    return dict(np.load(tree.runs / recipe / "seed-0" / "evaluate-ood" / "quick" / "flags.npz"))
 
 
 def test_recipes_are_compared_on_each_test_set_by_the_exact_test(tree: Tree, shown: Page) -> None:
@@ -147,22 +150,22 @@ def test_recipes_are_compared_on_the_mean_over_corruptions_image_by_image(tree: 
 
 
 def test_runs_on_other_images_of_a_test_set_are_not_compared_on_it(tmp_path: Path) -> None:
-    tree = Tree(tmp_path, study("runs.recipe=[st, sat]", "suites.ood.corruptions=[contrast]", *TEST_SETS[:2]))
+    tree = Tree(tmp_path, study("runs.recipe=[st, sat]", "suites.ood.quick.corruptions=[contrast]", *TEST_SETS[:2]))
 
     def elsewhere(metrics: dict[str, Any]) -> dict[str, Any]:
         metrics["test_sets"]["cue"]["indices_sha256"] = "0" * 64
         return {**metrics, "indices_sha256": "1" * 64}
 
-    tree.change("sat/seed-0/evaluate-ood/metrics.json", elsewhere)
-    collected = collect(tree.dataset, None, tree.runs, tree.study)
-    assert compare_on_test_set(collected, "new")
-    assert compare_on_test_set(collected, "cue") == []
-    assert compare_on_corruptions(collected) == []
+    tree.change("sat/seed-0/evaluate-ood/quick/metrics.json", elsewhere)
+    (shifted,) = collect(tree.dataset, None, tree.runs, tree.study).shifted
+    assert compare_on_test_set(shifted, "new")
+    assert compare_on_test_set(shifted, "cue") == []
+    assert compare_on_corruptions(shifted) == []
 
 
 def test_a_suite_without_corruptions_leaves_out_their_section_and_their_mean(tmp_path: Path) -> None:
     sets = (*TEST_SETS[:1], *TEST_SETS[3:])
-    tree = Tree(tmp_path, study("runs.recipe=[st, sat]", "suites.ood.corruptions=[]", *sets))
+    tree = Tree(tmp_path, study("runs.recipe=[st, sat]", "suites.ood.quick.corruptions=[]", *sets))
     folder = tree.report()
     html = (folder / "report.html").read_text()
     assert 'id="test-sets"' in html
@@ -178,25 +181,25 @@ def test_the_csv_has_the_published_corruptions_and_the_bins_of_confidence(tree: 
     assert Counter(row["test_set"] for row in rows) == {"": 2 * 2 * 5, "published": 2 * 2 * 3}
     with (folder / "plots" / "reliability.csv").open(newline="") as file:
         bins = [row for row in csv.DictReader(file) if (row["run"], row["images"]) == ("st/seed-0", "clean")]
-    metrics = json.loads((tree.runs / "st/seed-0/evaluate-ood/metrics.json").read_text())
+    metrics = json.loads((tree.runs / "st/seed-0/evaluate-ood/quick/metrics.json").read_text())
     measured = metrics["clean"]["calibration"]["bins"]
     assert [float(row["accuracy"]) for row in bins] == [each["accuracy"] for each in measured]
 
 
 def test_a_run_that_was_evaluated_on_other_test_sets_is_refused(tree: Tree) -> None:
-    path = "sat/seed-0/evaluate-ood/metrics.json"
+    path = "sat/seed-0/evaluate-ood/quick/metrics.json"
     tree.change(path, lambda metrics: {**metrics, "test_sets": {}})
     with pytest.raises(
         UserError,
-        match="evaluate-ood has test sets published, things, the study cue, new, published, things: evaluate this run",
+        match="quick has test sets published, things, the study cue, new, published, things: evaluate this run",
     ):
         tree.report("again")
     assert not Path(tree.root / "again").exists()
 
 
 def test_views_are_shown_and_another_view_of_a_run_is_refused(tree: Tree) -> None:
-    views = ("suites.adversarial.view={resize: 32, crop: 28}", "suites.ood.view={resize: 28, crop: 28}")
-    other = Tree(tree.root / "views", study("runs.recipe=[st]", "suites.ood.before_resize=true", *views))
+    views = ("suites.adversarial.quick.view={resize: 32, crop: 28}", "suites.ood.quick.view={resize: 28, crop: 28}")
+    other = Tree(tree.root / "views", study("runs.recipe=[st]", "suites.ood.quick.before_resize=true", *views))
     shown = page(other.report()).text
     for told in ("attacks: shorter side to 32, central 28 × 28", "corruptions: shorter side to 28, central 28 × 28"):
         assert told in " ".join(shown.split())
@@ -205,6 +208,6 @@ def test_views_are_shown_and_another_view_of_a_run_is_refused(tree: Tree) -> Non
     def without_view(record: dict[str, Any]) -> dict[str, Any]:
         return {**record, "protocol": {**record["protocol"], "view": None}}
 
-    other.change("st/seed-0/evaluate-ood/record.json", without_view)
-    with pytest.raises(UserError, match="evaluate-ood has view as they are stored, the study shorter side to 28"):
+    other.change("st/seed-0/evaluate-ood/quick/record.json", without_view)
+    with pytest.raises(UserError, match="evaluate-ood/quick has view as they are stored, the study shorter side to 28"):
         other.report("again")

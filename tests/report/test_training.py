@@ -24,7 +24,7 @@ ROBUST = {
 
 def edited(make_tree: Callable[..., Any], file: str, **changes: Any) -> str:
     """Return the report in Markdown of one training of sat with a file changed."""
-    tree = make_tree("runs.recipe=[sat]", "suites.ood.corruptions=[contrast]")
+    tree = make_tree("runs.recipe=[sat]", "suites.ood.quick.corruptions=[contrast]")
     tree.change(f"sat/seed-0/train/{file}", lambda content: {**content, **changes})
     return (tree.report() / "report.md").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
 
@@ -69,7 +69,7 @@ def test_a_training_that_stopped_early_gives_the_reason(make_tree: Callable[...,
 
 
 def test_a_table_lists_what_a_step_of_each_phase_did(make_tree: Callable[..., Any]) -> None:
-    tree = make_tree("runs.recipe=[sat]", "suites.ood.corruptions=[contrast]")
+    tree = make_tree("runs.recipe=[sat]", "suites.ood.quick.corruptions=[contrast]")
     path = tree.runs / "sat" / "seed-0" / "train" / "record.json"
     steps = json.loads(path.read_text())["steps"]["train"]
     shared = {**steps, "world_size": 2, "images_per_rank": 32, "accumulation": 4, "trained_parameters": 416}
@@ -87,7 +87,7 @@ def test_a_table_lists_what_a_step_of_each_phase_did(make_tree: Callable[..., An
 def test_the_table_of_steps_shows_precision_averaging_and_groups(make_tree: Callable[..., Any]) -> None:
     grouped = "recipes.sat.model.batch_statistics=16"
     averaged = ("recipes.sat.precision=bfloat16", "recipes.sat.optimiser.averaging.decay=0.99", grouped)
-    tree = make_tree("runs.recipe=[sat]", "suites.ood.corruptions=[contrast]", *averaged)
+    tree = make_tree("runs.recipe=[sat]", "suites.ood.quick.corruptions=[contrast]", *averaged)
     page = (tree.report() / "report.md").read_text(encoding="utf-8")
     assert "| sat (bfloat16; weights averaged, decay 0.99; batch statistics of 16 images)" in page
 
@@ -97,7 +97,7 @@ def test_the_output_of_the_train_stage_is_shown(digits: Path, make_tree: Callabl
 
     small = ("recipes.sat.schedule.epochs=1", "recipes.sat.attack.steps=1", "recipes.sat.selection.attack.steps=1")
     warm = ("recipes.sat.schedule.lr_warmup_epochs=0", "recipes.sat.schedule.threat_warmup_epochs=0")
-    tree = make_tree("runs.recipe=[sat]", "suites.ood.corruptions=[contrast]", *small, *warm)
+    tree = make_tree("runs.recipe=[sat]", "suites.ood.quick.corruptions=[contrast]", *small, *warm)
     train.run(digits, None, tree.study.recipes["sat"], "sat", 0, tree.runs / "sat" / "seed-0" / "train")
     page = (tree.report() / "report.md").read_text(encoding="utf-8")
     batch = tree.study.recipes["sat"].schedule.batch_size
@@ -112,7 +112,7 @@ def test_a_line_marks_the_end_of_a_phase_and_the_description_names_phases(make_t
 
     one, two = drawing(("a", "a", "a", "a")), drawing(("a", "a", "b", "b"))
     assert two.count("stroke-dasharray") == one.count("stroke-dasharray") + 2  # in both axes
-    tree = make_tree("runs.recipe=[sat]", "suites.ood.corruptions=[contrast]")
+    tree = make_tree("runs.recipe=[sat]", "suites.ood.quick.corruptions=[contrast]")
     tree.change(
         "sat/seed-0/train/curves.json",
         lambda rows: [{**row, "phase": "natural" if row["epoch"] < 4 else "batch norms"} for row in rows],

@@ -16,12 +16,12 @@ SMALL = (
     "runs.recipe=[st]",
     "recipes.st.schedule.epochs=2",
     "recipes.st.schedule.batch_size=32",
-    "suites.adversarial.attacks.apgd-ce-100.steps=3",
-    "suites.adversarial.steps_curve.steps=[1, 2]",
-    "suites.adversarial.batch_size=8",
-    "suites.ood.corruptions=[contrast]",
-    "suites.ood.severities=[1]",
-    "suites.ood.batch_size=8",
+    "suites.adversarial.quick.attacks.apgd-ce-100.steps=3",
+    "suites.adversarial.quick.steps_curve.steps=[1, 2]",
+    "suites.adversarial.quick.batch_size=8",
+    "suites.ood.quick.corruptions=[contrast]",
+    "suites.ood.quick.severities=[1]",
+    "suites.ood.quick.batch_size=8",
 )
 
 

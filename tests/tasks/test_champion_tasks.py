@@ -45,7 +45,7 @@ class Runs:
         """Return the evaluations of a model, which is called NAME in paths, as outputs."""
         folder = self.folder / "work" / str(len(list(self.folder.glob("work/*"))))
         write_evaluations(folder, model)
-        return [self.output(f"{name}/{stage}", folder / stage) for stage in (ADVERSARIAL, OOD)]
+        return [self.output(f"{name}/{stage}/quick", folder / stage / "quick") for stage in (ADVERSARIAL, OOD)]
 
     def run(self, run: str, st: Evaluations, sat: Evaluations, champion: Evaluations | None = None) -> GateMetrics:
         """Call gate and promotion of a run; `champion` are the evaluations of the present one."""
@@ -211,7 +211,7 @@ def test_unfinished_evaluations_are_passed_over(runs: Runs) -> None:
     assert (metrics.challenger.name, metrics.decision) == ("st/seed-0", "promote")
     (passed_over,) = metrics.passed_over
     assert passed_over.run == "sat/seed-0"
-    assert "evaluate-ood/metrics.json" in passed_over.reason
+    assert "evaluate-ood/quick/metrics.json" in passed_over.reason
     assert str(runs.folder) not in passed_over.reason
     assert "/tmp" not in passed_over.reason
 
@@ -238,10 +238,10 @@ def test_a_champion_whose_checkpoint_is_gone_ends_no_run_and_can_be_replaced_by_
     assert runs.champion
     runs.store.delete([object_name(runs.champion.checkpoint.ref.md5)])
     _, champion, checkpoint = tasks.resolve("", "digits", runs.url)
-    suite = json.dumps(STUDY.suites.ood.as_json())
+    suite = json.dumps(STUDY.suites.ood["quick"].as_json())
     assert checkpoint.startswith(UNFIT)
-    assert tasks.evaluate_shard(suite, "data/dataset@none", checkpoint, "0/2", "no such store") == checkpoint
-    unfit = tasks.evaluate(suite, "data/dataset@none", checkpoint, [checkpoint] * 2, "no such store")
+    assert tasks.evaluate_shard(suite, "quick", "data/dataset@none", checkpoint, "0/2", "no such store") == checkpoint
+    unfit = tasks.evaluate(suite, "quick", "data/dataset@none", checkpoint, [checkpoint] * 2, "no such store")
     pairs = [runs.evaluated(f"runs/{name}/seed-0", model) for name, model in (("st", BAD), ("sat", BETTER))]
     adversarial, ood = zip(*pairs, strict=True)
     gate = tasks.gate(study_as_yaml(STUDY), adversarial, ood, champion, [unfit] * 2, runs.url)
@@ -253,11 +253,12 @@ def test_a_champion_whose_checkpoint_is_gone_ends_no_run_and_can_be_replaced_by_
 
 
 def test_without_a_champion_its_evaluations_are_empty_at_once() -> None:
-    suite = json.dumps(STUDY.suites.ood.as_json())
-    assert tasks.evaluate_shard(suite, "data/dataset@none", "", "0/2", "no such store") == ""
-    assert tasks.evaluate(suite, "data/dataset@none", "", ["", ""], "no such store") == ""
+    suite = json.dumps(STUDY.suites.ood["quick"].as_json())
+    assert tasks.evaluate_shard(suite, "quick", "data/dataset@none", "", "0/2", "no such store") == ""
+    assert tasks.evaluate(suite, "quick", "data/dataset@none", "", ["", ""], "no such store") == ""
     assert (
-        tasks.evaluate(suite, "data/dataset@none", "champion/train@0", [f"{UNFIT}x", f"{UNFIT}x"], "s") == f"{UNFIT}x"
+        tasks.evaluate(suite, "quick", "data/dataset@none", "champion/train@0", [f"{UNFIT}x", f"{UNFIT}x"], "s")
+        == f"{UNFIT}x"
     )
 
 
@@ -286,13 +287,15 @@ def test_the_champion_is_evaluated_if_it_knows_the_classes_of_the_dataset(
     (tmp_path / "train").mkdir()
     save_checkpoint(tmp_path / "train" / "best.safetensors", model, {})
     checkpoint = f"champion/train@{push(tmp_path / 'train', open_store(begun.store))}"
-    suite = json.dumps(begun.study.suites.ood.as_json())
-    shards = [tasks.evaluate_shard(suite, begun.dataset, checkpoint, shard, begun.store) for shard in ("0/2", "1/2")]
-    merged = tasks.evaluate(suite, begun.dataset, checkpoint, shards, begun.store)
+    suite = json.dumps(begun.study.suites.ood["quick"].as_json())
+    shards = [
+        tasks.evaluate_shard(suite, "quick", begun.dataset, checkpoint, shard, begun.store) for shard in ("0/2", "1/2")
+    ]
+    merged = tasks.evaluate(suite, "quick", begun.dataset, checkpoint, shards, begun.store)
     if classes == 10:
-        assert Output.parse(shards[0]).path == "champion/evaluate-ood.shard-0-of-2"
-        assert Output.parse(merged).path == "champion/evaluate-ood"
-        assert tasks.evaluate(suite, begun.dataset, checkpoint, [], begun.store) == merged
+        assert Output.parse(shards[0]).path == "champion/evaluate-ood/quick.shard-0-of-2"
+        assert Output.parse(merged).path == "champion/evaluate-ood/quick"
+        assert tasks.evaluate(suite, "quick", begun.dataset, checkpoint, [], begun.store) == merged
     else:
         sentence = "the model in champion/train does not fit data/dataset: classes 12 against 10"
         assert all(text.startswith(f"{UNFIT}{sentence}") for text in (*shards, merged))

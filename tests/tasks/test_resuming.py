@@ -168,9 +168,9 @@ def test_a_training_that_is_killed_loses_seconds_and_ends_with_the_same_bits(
 @pytest.mark.slow
 def test_a_shard_that_is_killed_loses_seconds_and_ends_with_the_same_bits(begun: Any, url: str, tmp_path: Path) -> None:
     checkpoint = tasks.train(tasks.Training(begun.recipe, "st", "5", begun.dataset, begun.augmentation, begun.store))
-    suite = begun.study.suites.adversarial.as_json()
+    suite = begun.study.suites.adversarial["quick"].as_json()
     suite["steps_curve"]["steps"] = STEPS
-    arguments = [json.dumps(suite), begun.dataset, checkpoint, "0/2"]
+    arguments = [json.dumps(suite), "quick", begun.dataset, checkpoint, "0/2"]
     store = copy_to(url, begun, checkpoint)
     script = "import pathlib, sys; from nofrost import tasks; "
     script += "pathlib.Path(sys.argv[1]).write_text(tasks.evaluate_shard(*sys.argv[2:]))"

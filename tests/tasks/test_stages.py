@@ -55,15 +55,18 @@ def test_every_output_from_training_to_report_has_its_path_in_dvc_yaml(begun: An
     checkpoint = tasks.train(tasks.Training(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store))
     assert Output.parse(checkpoint).path == f"{run}/train"
     merged = {}
-    for kind, suite in (("adversarial", study.suites.adversarial), ("ood", study.suites.ood)):
+    for kind, suite in (("adversarial", study.suites.adversarial["quick"]), ("ood", study.suites.ood["quick"])):
         text = json.dumps(suite.as_json())
-        shards = [tasks.evaluate_shard(text, begun.dataset, checkpoint, shard, begun.store) for shard in ("0/2", "1/2")]
-        assert [Output.parse(shard).path for shard in shards] == [
-            f"{run}/evaluate-{kind}.shard-{index}-of-2" for index in (0, 1)
+        shards = [
+            tasks.evaluate_shard(text, "quick", begun.dataset, checkpoint, shard, begun.store)
+            for shard in ("0/2", "1/2")
         ]
-        merged[kind] = tasks.evaluate(text, begun.dataset, checkpoint, shards, begun.store)
-        assert Output.parse(merged[kind]).path == f"{run}/evaluate-{kind}"
-        assert tasks.evaluate(text, begun.dataset, checkpoint, [], begun.store) == merged[kind], "in one task"
+        assert [Output.parse(shard).path for shard in shards] == [
+            f"{run}/evaluate-{kind}/quick.shard-{index}-of-2" for index in (0, 1)
+        ]
+        merged[kind] = tasks.evaluate(text, "quick", begun.dataset, checkpoint, shards, begun.store)
+        assert Output.parse(merged[kind]).path == f"{run}/evaluate-{kind}/quick"
+        assert tasks.evaluate(text, "quick", begun.dataset, checkpoint, [], begun.store) == merged[kind], "in one task"
     page, note = tmp_path / "artifacts" / "page", tmp_path / "artifacts" / "note"
     outputs = [checkpoint, *merged.values()]
     text = study_as_yaml(study)
@@ -108,10 +111,10 @@ def test_tasks_whose_output_is_in_the_store_leave_no_saves_there(begun: Any, mon
 
     monkeypatch.setattr(saves._Saves, "restore", restore_after_a_kill)
     monkeypatch.setattr(Workspace, "push", push_and_look)
-    suite = json.dumps(begun.study.suites.ood.as_json())
+    suite = json.dumps(begun.study.suites.ood["quick"].as_json())
     checkpoint = tasks.train(tasks.Training(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store))
-    tasks.evaluate_shard(suite, begun.dataset, checkpoint, "0/2", begun.store)
-    tasks.evaluate(suite, begun.dataset, checkpoint, [], begun.store)
+    tasks.evaluate_shard(suite, "quick", begun.dataset, checkpoint, "0/2", begun.store)
+    tasks.evaluate(suite, "quick", begun.dataset, checkpoint, [], begun.store)
     assert len(kept) == 3, "until the output is in the store"
     assert not store.objects("nofrost/unfinished/")
 

@@ -30,8 +30,8 @@ def test_a_test_set_is_found_inside_the_source_or_by_its_own_ref(begun: Any, tmp
     source = str(push(file if form == "the source itself" else tmp_path / "photos", store))
     path = {"inside the source": "photos/new", "by a ref of its own": str(push(file.parent, store))}
     spec = {"test_sets": {"new": {"source": "npz", "path": path.get(form, "new.npz")}}}
-    output = Output.parse(tasks.prepare_test_sets(json.dumps(spec), source, begun.dataset, begun.store))
-    assert output.path == "data/test-sets"
+    output = Output.parse(tasks.prepare_test_sets(json.dumps(spec), "quick", source, begun.dataset, begun.store))
+    assert output.path == "data/test-sets/quick"
     pull(Output.parse(begun.dataset).ref, tmp_path / "dataset", store)
     local = TestSets.model_validate({"test_sets": {"new": {"source": "npz", "path": str(file)}}})
     prepare.run_test_sets(local, tmp_path / "dataset", tmp_path / "test-sets")
@@ -42,13 +42,13 @@ def test_a_test_set_is_found_inside_the_source_or_by_its_own_ref(begun: Any, tmp
 def test_an_evaluation_takes_the_test_sets_whole_and_in_shards(begun: Any, tmp_path: Path) -> None:
     ref = str(push(digits(tmp_path / "new.npz").parent, open_store(begun.store)))
     test_sets = {"new": {"source": "npz", "path": ref}}
-    made = tasks.prepare_test_sets(json.dumps({"test_sets": test_sets}), "", begun.dataset, begun.store)
-    suite = json.dumps({**begun.study.suites.ood.as_json(), "test_sets": test_sets})
+    made = tasks.prepare_test_sets(json.dumps({"test_sets": test_sets}), "quick", "", begun.dataset, begun.store)
+    suite = json.dumps({**begun.study.suites.ood["quick"].as_json(), "test_sets": test_sets})
     checkpoint = tasks.train(tasks.Training(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store))
     inputs = {"dataset": begun.dataset, "checkpoint": checkpoint, "store": begun.store, "test_sets": made}
-    shards = [tasks.evaluate_shard(suite, shard=shard, **inputs) for shard in ("0/2", "1/2")]
-    merged = tasks.evaluate(suite, shards=shards, **inputs)
-    assert merged == tasks.evaluate(suite, shards=[], **inputs)
+    shards = [tasks.evaluate_shard(suite, "quick", shard=shard, **inputs) for shard in ("0/2", "1/2")]
+    merged = tasks.evaluate(suite, "quick", shards=shards, **inputs)
+    assert merged == tasks.evaluate(suite, "quick", shards=[], **inputs)
     pull(Output.parse(merged).ref, tmp_path / "measured", open_store(begun.store))
     metrics = json.loads((tmp_path / "measured" / "metrics.json").read_text())
     assert metrics["test_sets"]["new"]["total"] == 30

@@ -32,7 +32,8 @@ class Champion(Schema):
 
     Attributes:
         run: id of the pipeline's run that made it.
-        checkpoint, dataset, adversarial, ood, gate, report: outputs of that run.
+        checkpoint, dataset, adversarial, ood, gate, report: outputs of that run; `ood` is None for a study without an
+            ood suite.
         image: in which its stages ran.
         how: by the ``gate`` of its run, by ``hand``, or by ``rollback``.
         reason: why, in a sentence.
@@ -46,7 +47,7 @@ class Champion(Schema):
     checkpoint: _Output
     dataset: _Output
     adversarial: _Output
-    ood: _Output
+    ood: _Output | None
     gate: _Output
     report: _Output
     image: str

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from nofrost.champion.evaluations import Evaluations
+from nofrost.champion.evaluations import OodResult
 from nofrost.measures import Reliability
 from nofrost.results import Comparison
 from nofrost.statistics import Flags, bootstrap_interval, paired_comparison, paired_interval
@@ -52,12 +52,12 @@ def compare_ood(challenger: NDArray[np.float64], champion: NDArray[np.float64], 
     return _compare(mean(challenger), mean(champion), len(challenger), confidence)
 
 
-def compare_calibration(challenger: Evaluations, champion: Evaluations, confidence: float) -> Comparison:
+def compare_calibration(challenger: OodResult, champion: OodResult, confidence: float) -> Comparison:
     """Compare expected calibration errors on clean images by bootstrap over images."""
 
-    def error(model: Evaluations) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
+    def error(model: OodResult) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
         reliability = Reliability(len(model.confidence))
-        reliability.add(model.confidence, model.ood_clean)
+        reliability.add(model.confidence, model.clean)
         return reliability.errors
 
     return _compare(error(challenger), error(champion), len(challenger.confidence), confidence)

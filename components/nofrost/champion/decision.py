@@ -79,14 +79,17 @@ def _criteria(policy: GateSpec, challenger: Model, champion: Model | None, confi
     margins = policy.margins
     if margins.clean is not None:
         yield _loss("clean", margins.clean, compare_flags(challenger.clean, champion.clean, confidence))
+    # Both have the same suites, so that both or neither has an evaluation out of distribution, and corruptions.
+    one, other = challenger.ood, champion.ood
+    if one is None or other is None:
+        return
     if margins.ood is not None:
-        # Both have the same suite, so that both or neither has corruptions.
-        if challenger.corrupted is None or champion.corrupted is None:
+        if one.corrupted is None or other.corrupted is None:
             yield _criterion("ood", "", "The suite has no corruptions, so there is no mean over them to compare.")
         else:
-            yield _loss("ood", margins.ood, compare_ood(challenger.corrupted, champion.corrupted, confidence))
+            yield _loss("ood", margins.ood, compare_ood(one.corrupted, other.corrupted, confidence))
     if margins.calibration is not None:
-        yield _loss("calibration", margins.calibration, compare_calibration(challenger, champion, confidence))
+        yield _loss("calibration", margins.calibration, compare_calibration(one, other, confidence))
 
 
 def _criterion(name: CriterionName, objection: str, reason: str) -> Criterion:

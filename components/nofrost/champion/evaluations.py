@@ -1,4 +1,4 @@
-"""Both evaluations of a model as the gate reads them, and whether two models were evaluated on the same images."""
+"""The evaluations of a model as the gate reads them, and whether two models were evaluated on the same images."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nofrost.config import Study
+from nofrost.config import AdversarialSuite, OodSuite, Study, Suite
 from nofrost.config.corruption_families import averaged
 from nofrost.data.arrays import read_arrays
 from nofrost.errors import UserError
 from nofrost.report.flags import read_flags
+from nofrost.report.recorded_suite import check_recorded_suite
 from nofrost.report.runs import CLEAN, WORST_CASE
 from nofrost.results import AdversarialMetrics, Contender, EvaluationRecord, OodMetrics, read_result
 from nofrost.stage import RECORD
@@ -23,31 +24,46 @@ ADVERSARIAL, OOD = "evaluate-adversarial", "evaluate-ood"
 
 
 @dataclass(frozen=True)
-class Evaluations:
-    """What both evaluations of a model measured on its N test images; M of them were corrupted.
+class OodResult:
+    """What the evaluation with an ood suite measured on its N test images.
 
     Attributes:
-        adversarial, ood: what the evaluations wrote.
-        adversarial_record, ood_record: how they came about.
+        metrics: what the evaluation wrote.
+        record: how it came about.
+        corrupted: float64 [N], the share of corruptions (those of the mean) and severities on which the model is right,
+            by image; None where the suite has no corruptions.
+        confidence: float64 [N] in [0, 1], the probability of the predicted class of each clean image.
+        clean: [N] whether the model is right on each clean image.
+        indices: the images, by their numbers in the test split.
+    """
+
+    metrics: OodMetrics
+    record: EvaluationRecord
+    corrupted: NDArray[np.float64] | None
+    confidence: NDArray[np.float64]
+    clean: Flags
+    indices: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """What the evaluations with the suites of the gate measured, that with the adversarial one on its N test images.
+
+    Attributes:
+        adversarial: what the evaluation wrote.
+        adversarial_record: how it came about.
         clean, worst_case: [N] whether the model is right on each image, and still right under every attack.
-        corrupted: float64 [M], the share of corruptions (those of the mean) and severities that it is right on; None
-            where the suite has no corruptions.
-        confidence: float64 [M] in [0, 1], the probability of the predicted class of each clean image.
-        ood_clean: [M] whether the model is right on each clean image of the corrupted ones.
-        indices: the images of each evaluation, by their numbers in the test split.
+        indices: the images, by their numbers in the test split.
+        ood: None for a study without an ood suite.
     """
 
     contender: Contender
     adversarial: AdversarialMetrics
-    ood: OodMetrics
     adversarial_record: EvaluationRecord
-    ood_record: EvaluationRecord
     clean: Flags
     worst_case: Flags
-    corrupted: NDArray[np.float64] | None
-    confidence: NDArray[np.float64]
-    ood_clean: Flags
-    indices: dict[str, NDArray[np.int64]]
+    indices: NDArray[np.int64]
+    ood: OodResult | None
 
     @property
     def failed_alarms(self) -> list[str]:
@@ -64,59 +80,70 @@ class Unfinished:
 
 
 def read_evaluations(folder: Path, contender: Contender, study: Study) -> Evaluations | Unfinished:
-    """Return the evaluations of a model: all conditions of the study's suites on all of their images.
+    """Return the evaluations of a model: all conditions of the suites of the study's gate on all of their images.
 
     Args:
-        folder: holds ``evaluate-adversarial`` and ``evaluate-ood``.
+        folder: holds ``evaluate-adversarial/<suite>`` and ``evaluate-ood/<suite>``.
     """
+    attacked, shifted = study.gate_suites
     try:
-        return _read(folder, contender, study)
+        return Evaluations(
+            contender=contender,
+            **_read_adversarial(folder / ADVERSARIAL / attacked, study.suites.adversarial[attacked]),
+            ood=_read_ood(folder / OOD / shifted, study.suites.ood[shifted]) if shifted else None,
+        )
     except UserError as error:
         # The same words wherever the folder is.
         return Unfinished(contender, str(error).replace(f"{folder}/", ""))
 
 
-def _read(folder: Path, contender: Contender, study: Study) -> Evaluations:
-    adversarial = read_result(AdversarialMetrics, folder / ADVERSARIAL / "metrics.json")
-    ood = read_result(OodMetrics, folder / OOD / "metrics.json")
-    # The record of a shard has a key more, and is refused.
-    records = {name: read_result(EvaluationRecord, folder / name / RECORD) for name in (ADVERSARIAL, OOD)}
-    for name, suite in ((ADVERSARIAL, study.suites.adversarial), (OOD, study.suites.ood)):
-        if records[name].config != suite.as_json():
-            raise UserError(f"{folder / name} is an evaluation with another suite than the study's: evaluate again")
-    for condition in (CLEAN, *study.suites.adversarial.attacks, WORST_CASE):
-        if condition not in adversarial.accuracy:
-            raise UserError(f"{folder / ADVERSARIAL} lacks {condition}: evaluate again")
-    flags = read_flags(folder / ADVERSARIAL / "flags.npz", adversarial)
-    path = folder / OOD / "flags.npz"
+def _read_adversarial(folder: Path, suite: AdversarialSuite) -> dict[str, Any]:
+    """Return the fields of :class:`Evaluations` that the evaluation with an adversarial suite fills."""
+    metrics = read_result(AdversarialMetrics, folder / "metrics.json")
+    record = _read_record(folder, suite)
+    for condition in (CLEAN, *suite.attacks, WORST_CASE):
+        if condition not in metrics.accuracy:
+            raise UserError(f"{folder} lacks {condition}: evaluate again")
+    path = folder / "flags.npz"
+    flags = read_flags(path, metrics)
+    return {
+        "adversarial": metrics,
+        "adversarial_record": record,
+        "clean": flags[CLEAN],
+        "worst_case": flags[WORST_CASE],
+        "indices": _values(read_arrays(path), "indices", np.int64, metrics.samples, path),
+    }
+
+
+def _read_ood(folder: Path, suite: OodSuite) -> OodResult:
+    metrics = read_result(OodMetrics, folder / "metrics.json")
+    record = _read_record(folder, suite)
+    path = folder / "flags.npz"
     arrays = read_arrays(path)
     corrupted = [
-        _values(arrays, f"correct/{name}/{point.severity}", np.bool_, ood.samples, path)
-        for name in averaged(ood.corruptions)
-        for point in ood.corruptions[name].severities
+        _values(arrays, f"correct/{name}/{point.severity}", np.bool_, metrics.samples, path)
+        for name in averaged(metrics.corruptions)
+        for point in metrics.corruptions[name].severities
     ]
-    attacked = read_arrays(folder / ADVERSARIAL / "flags.npz")
-    confidence = _values(arrays, "confidence", np.float64, ood.samples, path)
+    confidence = _values(arrays, "confidence", np.float64, metrics.samples, path)
     if not np.isfinite(confidence).all():
         raise UserError(f"{path}: confidence is not finite on each image: the outputs of the model overflow")
-    return Evaluations(
-        contender=contender,
-        adversarial=adversarial,
-        ood=ood,
-        adversarial_record=records[ADVERSARIAL],
-        ood_record=records[OOD],
-        clean=flags[CLEAN],
-        worst_case=flags[WORST_CASE],
+    return OodResult(
+        metrics=metrics,
+        record=record,
         corrupted=np.mean(corrupted, axis=0) if corrupted else None,
         confidence=confidence,
-        ood_clean=_values(arrays, "correct/clean", np.bool_, ood.samples, path),
-        indices={
-            ADVERSARIAL: _values(
-                attacked, "indices", np.int64, adversarial.samples, folder / ADVERSARIAL / "flags.npz"
-            ),
-            OOD: _values(arrays, "indices", np.int64, ood.samples, path),
-        },
+        clean=_values(arrays, "correct/clean", np.bool_, metrics.samples, path),
+        indices=_values(arrays, "indices", np.int64, metrics.samples, path),
     )
+
+
+def _read_record(folder: Path, suite: Suite) -> EvaluationRecord:
+    # The record of a shard has a key more, and is refused.
+    record = read_result(EvaluationRecord, folder / RECORD)
+    # All of it: the same numbers decide about every model.
+    check_recorded_suite(record.config, suite, folder, ignored=())
+    return record
 
 
 def _values(arrays: dict[str, NDArray[Any]], name: str, dtype: type, length: int, path: Path) -> NDArray[Any]:
@@ -128,10 +155,11 @@ def _values(arrays: dict[str, NDArray[Any]], name: str, dtype: type, length: int
 
 def other_images(challenger: Evaluations, champion: Evaluations) -> str | None:
     """Return in words the first thing in which the evaluations of two models differ; None if they can be compared."""
-    pairs = (
-        (ADVERSARIAL, challenger.adversarial_record, champion.adversarial_record),
-        (OOD, challenger.ood_record, champion.ood_record),
-    )
+    pairs = [(ADVERSARIAL, challenger.adversarial_record, champion.adversarial_record)]
+    indices = {ADVERSARIAL: (challenger.indices, champion.indices)}
+    if challenger.ood and champion.ood:
+        pairs.append((OOD, challenger.ood.record, champion.ood.record))
+        indices[OOD] = challenger.ood.indices, champion.ood.indices
     for stage, one, other in pairs:
         for what, ours, theirs in (
             ("dataset", one.protocol.data_sha256, other.protocol.data_sha256),
@@ -142,6 +170,6 @@ def other_images(challenger: Evaluations, champion: Evaluations) -> str | None:
         ):
             if ours != theirs:
                 return f"the {what} of {stage}"
-        if not np.array_equal(challenger.indices[stage], champion.indices[stage]):
+        if not np.array_equal(*indices[stage]):
             return f"the images of {stage}"
     return None

@@ -117,8 +117,8 @@ async def _project(client: ModelRegistryAPIClient, stored: StoredChampion, store
 def _properties(stored: StoredChampion, store: Store) -> Mapping[str, bool | int | float | str]:
     made = stored.champion
     adversarial = _read(AdversarialMetrics, made.adversarial, store)
-    ood = _read(OodMetrics, made.ood, store)
-    corrupted = {} if ood.mean_accuracy is None else {"ood_accuracy": ood.mean_accuracy}
+    ood = _read(OodMetrics, made.ood, store) if made.ood else None
+    corrupted = {} if ood is None or ood.mean_accuracy is None else {"ood_accuracy": ood.mean_accuracy}
     return {
         "run": made.run,
         "recipe": made.recipe,

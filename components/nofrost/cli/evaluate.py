@@ -34,7 +34,7 @@ MEASURED = ("metrics.json", "record.json", "flags.npz", "examples.npz", "propert
     "suite_name",
     required=True,
     metavar="NAME|PATH",
-    help="adversarial or ood of the study, or a shipped suite, or a YAML file.",
+    help="A suite of the study, such as adversarial/quick; without a study a shipped suite, or a YAML file.",
 )
 @dataset_option
 @click.option("--checkpoint", type=PATH, help="Output folder of `nofrost train`, or a .safetensors file.")
@@ -102,8 +102,8 @@ def evaluate(
     from nofrost.config import suite_of
 
     with as_one_of_several() as is_rank_zero:
-        suite = suite_of(study_name, suite_name, overrides)
-        check_attacks(suite, f"{study_name}: suites.{suite_name}" if study_name else suite_name, overrides)
+        suite, origin = suite_of(study_name, suite_name, overrides)
+        check_attacks(suite, origin, overrides)
         model = _model(checkpoint, function, settings)
         parsed_shard = None if shard is None else stage.Shard.parse(shard)
         check_configuration_apart(out, study_name, suite_name)

@@ -31,7 +31,13 @@ from nofrost.errors import UserError
 @click.option("--path", help="Archive, file or folder of the source, also s3://...; short for --set path=...")
 @click.option("--image-size", type=int, help="Resize to squares of this many pixels; short for --set image_size=...")
 @click.option("--limit", type=int, help="Keep this many images, balanced over classes; short for --set limit=...")
-@click.option("--test-sets", is_flag=True, help="Make the further test sets of the ood suite instead, for --dataset.")
+@click.option("--test-sets", is_flag=True, help="Make the further test sets of an ood suite instead, for --dataset.")
+@click.option(
+    "--suite",
+    "suite_name",
+    metavar="NAME|PATH",
+    help="With --test-sets: which ood suite of the study; without a study a shipped one, or a YAML file.",
+)
 @click.option(
     "--dataset",
     type=PATH,
@@ -43,6 +49,7 @@ def prepare(
     overrides: tuple[str, ...],
     as_json: bool,
     test_sets: bool,
+    suite_name: str | None,
     dataset: Path | None,
     out: Path,
     **shortcuts: Any,
@@ -52,7 +59,7 @@ def prepare(
     Example: nofrost prepare --source folder --path photos --image-size 64 --out data/dataset
 
     Further test sets: nofrost prepare --test-sets --set test_sets.new.source=folder --set test_sets.new.path=photos-2
-    --dataset data/dataset --out data/test-sets
+    --dataset data/dataset --out data/test-sets, or nofrost prepare --test-sets --suite mine.yaml with the same options
     """
     from nofrost import prepare as stage
     from nofrost.config import dataset_of, further_test_sets
@@ -60,14 +67,16 @@ def prepare(
     from nofrost.tasks.test_set_task import local_test_sets
 
     values = {key: value for key, value in shortcuts.items() if value is not None}
-    if test_sets or dataset:
+    if test_sets or dataset or suite_name:
         if dataset is None or not test_sets or values:
             reason = "--source, --path, --image-size and --limit are for a dataset" if values else "give both"
             raise click.UsageError(f"--test-sets and --dataset belong together: {reason}.")
-        specs = further_test_sets(study_name, overrides)
+        specs = further_test_sets(study_name, suite_name, overrides)
         if not specs.test_sets and study_name is None:
-            raise click.UsageError("No test set is named: give --study, or --set test_sets.NAME.source=... and so on.")
-        check_configuration_apart(out, study_name)
+            raise click.UsageError(
+                "No test set is named: give --study, --suite, or --set test_sets.NAME.source=... and so on."
+            )
+        check_configuration_apart(out, study_name, suite_name)
         with local_test_sets(specs, out) as local:
             made = stage.run_test_sets(local, dataset, out)
         counts = ", ".join(f"{name} with {count:,} images" for name, count in made.test_images.items())
@@ -275,7 +284,10 @@ def train(
 @dataset_option
 @click.option("--augmentation", type=PATH, help="Output folder of `nofrost augment`, to show samples of it.")
 @click.option(
-    "--runs", type=PATH, required=True, help="Folder with RECIPE/seed-N/{train,evaluate-adversarial,evaluate-ood}."
+    "--runs",
+    type=PATH,
+    required=True,
+    help="Folder with RECIPE/seed-N/{train,evaluate-adversarial/SUITE,evaluate-ood/SUITE}.",
 )
 @click.option("--out", type=PATH, required=True, help="Folder to write the report to.")
 def report(

@@ -53,11 +53,14 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), size: str | None
         size: of those that the study has; None: the study as it stands, which is ``paper`` where it has sizes.
     """
     values = _expand_study(read("study", name), str(name), size)
-    # otherwise a misspelt name would add a recipe
+    # otherwise a misspelt name would add a recipe or suite
     for text in overrides:
-        section, recipe, *inside = [*text.partition("=")[0].strip().split("."), ""]
-        if section == "recipes" and len(inside) > 1 and recipe not in values["recipes"]:
-            raise unknown(f"recipe in --set {shortened(text)}:", recipe, values["recipes"])
+        section, name_or_kind, *inside = [*text.partition("=")[0].strip().split("."), ""]
+        if section == "recipes" and len(inside) > 1 and name_or_kind not in values["recipes"]:
+            raise unknown(f"recipe in --set {shortened(text)}:", name_or_kind, values["recipes"])
+        suites = values["suites"].get(name_or_kind) if section == "suites" else None
+        if isinstance(suites, Mapping) and inside[0] and inside[0] not in suites:
+            raise unknown(f"{name_or_kind} suite in --set {shortened(text)}:", inside[0], suites)
     return validated(Study, overridden(values, overrides), str(name), overrides)
 
 
@@ -99,12 +102,9 @@ def _expand_study(values: dict[str, Any], origin: str, size: str | None = None) 
     runs = values.get("runs", {})
     if isinstance(runs, Mapping):
         values["runs"] = {"recipe": list(recipes), **runs}
-    suites = values.get("suites")
+    suites = values.setdefault("suites", {})
     if isinstance(suites, dict):
-        values["suites"] = {
-            key: on_its_base("suite", _entry(suite, f"{origin}: suites.{key}"), named_by)
-            for key, suite in suites.items()
-        }
+        values["suites"] = {kind: _suites_of_kind(kind, entries, origin, named_by) for kind, entries in suites.items()}
     return values
 
 
@@ -131,6 +131,27 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
             value = {name: value}
         nested = merge(nested, value)
     return nested
+
+
+def _suites_of_kind(kind: str, entries: Any, origin: str, named_by: tuple[str, ...]) -> Any:
+    """Return the suites of a kind by name, each merged onto its base; what is not a mapping is left to the schema."""
+    where = f"{origin}: suites.{kind}"
+    is_one_suite = isinstance(entries, Mapping) and not {"base", "kind"}.isdisjoint(entries)
+    if isinstance(entries, str | list) or is_one_suite:
+        example = entries if isinstance(entries, str) else f"{kind}-quick"
+        raise UserError(
+            f"{where} maps names to suites since a study may have several of a kind: write "
+            f"{kind}: {{quick: {shortened(example).strip(chr(39))}}}, or the keys of the suite under such a name"
+        )
+    if entries is None:
+        return {}
+    if not isinstance(entries, Mapping):
+        return entries
+    return {
+        name: on_its_base("suite", _entry(suite, f"{where}.{name}"), named_by)
+        for name, suite in entries.items()
+        if suite is not None
+    }
 
 
 def _recipe_entries(recipes: Any, origin: str) -> dict[str, Mapping[str, Any]]:

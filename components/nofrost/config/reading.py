@@ -129,13 +129,17 @@ def _with_absolute_paths(study: dict[str, Any], origin: str) -> dict[str, Any]:
             return {**entry, "base": absolute(entry["base"])}
         return entry
 
-    result = dict(study)
-    for section in ("recipes", "suites"):
-        entries = study.get(section)
+    def absolute_entries(entries: Any) -> Any:
         if isinstance(entries, dict):
-            result[section] = {key: absolute(entry) for key, entry in entries.items()}
-        elif isinstance(entries, list):
-            result[section] = [absolute(entry) for entry in entries]
+            return {key: absolute(entry) for key, entry in entries.items()}
+        return [absolute(entry) for entry in entries] if isinstance(entries, list) else entries
+
+    result = dict(study)
+    if "recipes" in study:
+        result["recipes"] = absolute_entries(study["recipes"])
+    suites = study.get("suites")
+    if isinstance(suites, dict):
+        result["suites"] = {kind: absolute_entries(entries) for kind, entries in suites.items()}
     return result
 
 

@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from nofrost.config.base import Schema
 from nofrost.config.loading import load_recipe, load_study, load_suite, overridden, validated
 from nofrost.config.recipe import Recipe
-from nofrost.config.study import AugmentationSpec, DatasetSpec
-from nofrost.config.suite import Suite
+from nofrost.config.study import AugmentationSpec, DatasetSpec, Suites
+from nofrost.config.suite import OodSuite, Suite
 from nofrost.config.test_sets import TestSets
-from nofrost.errors import UserError, unknown
+from nofrost.errors import UserError, shortened, unknown
 
 S = TypeVar("S", bound=Schema)
 
@@ -26,11 +25,24 @@ def dataset_of(study: str | None, overrides: Sequence[str] = ()) -> DatasetSpec:
     return _updated(spec, overrides, study or "the default dataset")
 
 
-def further_test_sets(study: str | None, overrides: Sequence[str] = ()) -> TestSets:
-    """Return the further test sets of the study's ood suite, or none, with `overrides` such as ``test_sets.a.limit=9``
-    on top; raises like `dataset_of`."""
-    spec = TestSets(test_sets=load_study(study).suites.ood.test_sets) if study else TestSets()
-    return _updated(spec, overrides, f"{study}: suites.ood" if study else "the test sets")
+def further_test_sets(study: str | None, suite: str | None = None, overrides: Sequence[str] = ()) -> TestSets:
+    """Return the further test sets of an ood suite, or none without one, with `overrides` such as
+    ``test_sets.a.limit=9`` on top; raises like `dataset_of`.
+
+    Args:
+        suite: as in :func:`suite_of`; None for the only ood suite of the study.
+    """
+    if study is None and suite is None:
+        return _updated(TestSets(), overrides, "the test sets")
+    if study is None:
+        spec, origin = load_suite(str(suite)), str(suite)
+    else:
+        suites = load_study(study).suites
+        key = _key_of_suite(study, suites, suite or "ood")
+        spec, origin = suites.by_key[key], f"{study}: suites.{key.replace('/', '.')}"
+    if not isinstance(spec, OodSuite):
+        raise UserError(f"{origin} is an adversarial suite, which has no test sets: name an ood suite")
+    return _updated(TestSets(test_sets=spec.test_sets), overrides, origin)
 
 
 def augmentation_of(study: str | None, overrides: Sequence[str] = ()) -> AugmentationSpec:
@@ -50,14 +62,36 @@ def recipe_of(study: str | None, name: str, overrides: Sequence[str] = ()) -> Re
     return _updated(recipes[name], overrides, f"{study}: recipes.{name}")
 
 
-def suite_of(study: str | None, name: str, overrides: Sequence[str] = ()) -> Suite:
-    """Return the study's suite (`adversarial` or `ood`), or without a study the shipped one or the user's file."""
+def suite_of(study: str | None, name: str, overrides: Sequence[str] = ()) -> tuple[Suite, str]:
+    """Return a suite, and where it stands for messages.
+
+    Args:
+        name: of a suite of the study: its kind and name, such as ``adversarial/quick``, or one of the two where that
+            is enough. Without a study the name of a shipped suite, or the path of a file.
+    """
     if study is None:
-        return load_suite(name, overrides)
-    suites: dict[str, Suite] = dict(load_study(study).suites)
-    if name not in suites:
-        raise unknown(f"suite of study {study}", Path(name), suites)
-    return _updated(suites[name], overrides, f"{study}: suites.{name}")
+        return load_suite(name, overrides), name
+    suites = load_study(study).suites
+    key = _key_of_suite(study, suites, name)
+    origin = f"{study}: suites.{key.replace('/', '.')}"
+    return _updated(suites.by_key[key], overrides, origin), origin
+
+
+def _key_of_suite(study: str, suites: Suites, name: str) -> str:
+    """Return kind and name of the suite of a study that `name` means.
+
+    Raises:
+        UserError: it means none, or several.
+    """
+    if name in suites.by_key:
+        return name
+    found = [key for key in suites.by_key if key.endswith(f"/{name}")]
+    found = found or [key for key in suites.by_key if key.startswith(f"{name}/")]
+    if not found:
+        raise unknown(f"suite of study {study}", name, suites.by_key)
+    if len(found) > 1:
+        raise UserError(f"study {study} has several suites that {shortened(name)} may mean: write {', '.join(found)}")
+    return found[0]
 
 
 def parse_part(schema: type[S], text: str, origin: str, source: str = "`nofrost study show --json`") -> S:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from nofrost.config.base import ImageCount, Name, OmitEmpty, Seed, Settings, first_duplicate
 from nofrost.config.evaluation_view import LARGEST_SIDE, EvaluationView
@@ -12,7 +13,7 @@ from nofrost.config.gate import GateSpec
 from nofrost.config.paper_claims import Size
 from nofrost.config.printed import load_printed
 from nofrost.config.recipe import Recipe
-from nofrost.config.suite import AdversarialSuite, OodSuite
+from nofrost.config.suite import AdversarialSuite, OodSuite, Suite
 from nofrost.errors import shortened, unknown
 
 LEAST_SHARE = 0.001  # of the images, for a split
@@ -113,19 +114,58 @@ class Runs(Settings):
         return self
 
 
-class Suites(Settings):
-    """What every run is evaluated on."""
+def _without_those_left_out(suites: Any) -> Any:
+    if not isinstance(suites, Mapping):
+        return suites
+    return {name: suite for name, suite in suites.items() if suite is not None}
 
-    adversarial: AdversarialSuite
-    ood: OodSuite
+
+_LeavingOut = BeforeValidator(_without_those_left_out)
+
+
+class Suites(Settings):
+    """What every run is evaluated on: suites of each kind by name, at least one in all.
+
+    Null leaves out a suite that the base of a study has.
+    """
+
+    adversarial: Annotated[dict[Name, AdversarialSuite], _LeavingOut] = Field(default={})
+    ood: Annotated[dict[Name, OodSuite], _LeavingOut] = Field(default={})
+
+    @model_validator(mode="after")
+    def _something_is_evaluated(self) -> Suites:
+        if not self.adversarial and not self.ood:
+            raise ValueError("it has no suite: name one, such as adversarial: {quick: adversarial-quick}")
+        return self
+
+    @property
+    def by_key(self) -> dict[str, Suite]:
+        """All suites by kind and name, such as ``adversarial/quick``."""
+        adversarial: dict[str, Suite] = {f"adversarial/{name}": suite for name, suite in self.adversarial.items()}
+        return adversarial | {f"ood/{name}": suite for name, suite in self.ood.items()}
+
+
+def _without_ood(gate: GateSpec) -> GateSpec:
+    """Return the gate of a study that has no ood suite; raise ValueError if a key of it asks for one."""
+    margins = gate.margins
+    asked = [f"margins.{key}" for key in ("ood", "calibration") if key in margins.model_fields_set]
+    asked = [key for key in asked if getattr(margins, key.removeprefix("margins.")) is not None]
+    if gate.ood is not None:
+        asked.append("ood")
+    if asked:
+        raise ValueError(
+            f"{asked[0]} is measured by an ood suite, and suites.ood is empty: add a suite, or leave it out"
+        )
+    return gate.model_copy(update={"margins": margins.model_copy(update={"ood": None, "calibration": None})})
 
 
 class Study(OmitEmpty, Settings):
     """Recipes x seeds, the dataset they are trained on and the suites they are evaluated on.
 
-    The `gate` says when its best run becomes the champion; null for a study that has none. `printed` are tables and
-    figures of papers, whose numbers the report sets beside those of the recipes that bear the names of their rows. The
-    `size` is null for a study that has one alone.
+    The `gate` says when its best run becomes the champion; null for a study that has none. It compares worst-case
+    accuracies, so it needs an adversarial suite; without an ood suite its margins for corrupted images and calibration
+    are null. `printed` are tables and figures of papers, whose numbers the report sets beside those of the recipes that
+    bear the names of their rows. The `size` is null for a study that has one alone.
     """
 
     name: Name
@@ -138,7 +178,30 @@ class Study(OmitEmpty, Settings):
     runs: Runs
     recipes: dict[Name, Recipe]
     suites: Suites
-    gate: GateSpec | None = GateSpec()
+    gate: GateSpec | None = Field(default=GateSpec(), validate_default=True)
+
+    @property
+    def gate_suites(self) -> tuple[str, str | None]:
+        """The names of the adversarial suite and of the ood suite, if there is one, that the gate compares on."""
+        gate = self.gate or GateSpec()
+        return gate.adversarial or next(iter(self.suites.adversarial)), gate.ood or next(iter(self.suites.ood), None)
+
+    @field_validator("gate")
+    @classmethod
+    def _gate_compares_what_is_measured(cls, gate: GateSpec | None, info: ValidationInfo) -> GateSpec | None:
+        suites: Suites | None = info.data.get("suites")
+        if gate is None or suites is None:
+            return gate
+        if not suites.adversarial:
+            raise ValueError(
+                "it compares worst-case accuracies, and suites.adversarial is empty: add a suite there, or write "
+                "gate: null"
+            )
+        if gate.adversarial is not None and gate.adversarial not in suites.adversarial:
+            raise unknown("suite in gate.adversarial", gate.adversarial, suites.adversarial)
+        if suites.ood and gate.ood is not None and gate.ood not in suites.ood:
+            raise unknown("suite in gate.ood", gate.ood, suites.ood)
+        return gate if suites.ood else _without_ood(gate)
 
     @model_validator(mode="after")
     def _runs_name_recipes_of_the_study(self) -> Study:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from nofrost.report import text
 from nofrost.report.compare import Estimate, estimate, estimate_value
 from nofrost.report.document import Cell
-from nofrost.report.runs import Collected, RecipeRuns, Run
+from nofrost.report.runs import Attacked, AttackedRun, Collected, RecipeRuns, Run, Shifted, StudyRuns
 from nofrost.results import STATUSES, Alarm, Calibration, PropertySummary, Proportion, Status
 from nofrost.statistics import mean_and_deviation
 
@@ -18,17 +18,17 @@ STAR_OF_MEANS = (
 )
 
 
-def digits(collected: Collected) -> int:
+def digits(measured: Attacked | Shifted | Collected) -> int:
     """Return how many decimals of a percentage the number of test images can carry."""
-    return 1 if collected.first.adversarial.samples < 5000 else 2
+    return 1 if measured.samples < 5000 else 2
 
 
-def recipe_cell(recipe: RecipeRuns, titled: bool = False) -> Cell:
+def recipe_cell(recipe: RecipeRuns[Run], titled: bool = False) -> Cell:
     """Return the header of a recipe's row, with the recipe's title below where it is `titled`."""
     return Cell(recipe.name, small=recipe.recipe.title if titled else "", recipe=recipe.position)
 
 
-def run_cell(recipe: RecipeRuns, run: Run) -> Cell:
+def run_cell(recipe: RecipeRuns[Run], run: Run) -> Cell:
     """Return the header of a run's row."""
     return Cell(run.recipe, small=f"seed {run.seed}", recipe=recipe.position)
 
@@ -93,12 +93,12 @@ def proportion_cell(accuracy: Proportion, decimals: int, doubt: str = "") -> Cel
     return Cell(text.percent(accuracy.accuracy, decimals), small, doubt=doubt)
 
 
-def doubt(runs: Iterable[Run], condition: str) -> str:
+def doubt(runs: Iterable[AttackedRun], condition: str) -> str:
     """Return the warning beside an accuracy of these runs; empty unless more attack steps would lower one of them."""
     return NOT_CONVERGED if any(condition in run.adversarial.not_converged for run in runs) else ""
 
 
-def accuracy(recipe: RecipeRuns, condition: str) -> Estimate:
+def accuracy(recipe: RecipeRuns[AttackedRun], condition: str) -> Estimate:
     """Return the estimate of a recipe's accuracy under a condition of its adversarial evaluations."""
     return estimate([run.adversarial.accuracy[condition] for run in recipe.runs])
 
@@ -115,28 +115,27 @@ def alarm_cell(alarms: Iterable[Alarm]) -> Cell:
     return Cell(", ".join(raised) or f"{counts['pass']} pass", status=worst)
 
 
-def legend(collected: Collected) -> list[tuple[str, int]]:
+def legend(seen: StudyRuns[Run]) -> list[tuple[str, int]]:
     """Return the legend of a figure that shows all recipes: name and position."""
-    return [(recipe.name, recipe.position) for recipe in collected.recipes]
+    return [(recipe.name, recipe.position) for recipe in seen.recipes]
 
 
-def basis(collected: Collected) -> str:
+def basis(attacked: Attacked) -> str:
     """Return the sentence that says on what the accuracies of a table or figure were measured."""
-    samples = sorted({run.adversarial.samples for run in collected.runs})
-    images = f"{' or '.join(map(text.count, samples))} test images of {collected.manifest.name}"
-    attacks = collected.first.adversarial.attacks
+    samples = sorted({run.adversarial.samples for run in attacked.runs})
+    images = f"{' or '.join(map(text.count, samples))} test images of {attacked.manifest.name}"
+    attacks = attacked.first.adversarial.attacks
     fewer = "".join(f", {name} on {text.count(use.images)} of them" for name, use in attacks.items() if use.images)
-    return f"Accuracy in % on {images}{fewer}; {spread(collected)}."
+    return f"Accuracy in % on {images}{fewer}; {spread(attacked)}."
 
 
-def spread(collected: Collected, interval: str = "95 % Wilson interval over images") -> str:
+def spread(seen: StudyRuns[Run], interval: str = "95 % Wilson interval over images") -> str:
     """Return the seeds, and what the spread of a value is: `interval` with one seed, a deviation with several."""
-    seeds = collected.study.runs.seed
+    seeds = seen.study.runs.seed
     deviation = f"mean ± sample standard deviation over n = {len(seeds)} trainings"
     return f"{text.seeds(seeds)}; {interval if len(seeds) == 1 else deviation}"
 
 
-def threat(collected: Collected) -> str:
+def threat(attacked: Attacked) -> str:
     """Return the threat of the adversarial suite."""
-    suite = collected.study.suites.adversarial
-    return text.threat(suite.threat.norm, suite.threat.eps)
+    return text.threat(attacked.suite.threat.norm, attacked.suite.threat.eps)

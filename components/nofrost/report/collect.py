@@ -2,15 +2,16 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nofrost.config import Study
+from nofrost.config import AdversarialSuite, OodSuite, Study, Suite
 from nofrost.data import Manifest, checksum, read_manifest
 from nofrost.data.arrays import read_arrays
 from nofrost.data.augmentation_set import augmentation_checksum
@@ -19,7 +20,18 @@ from nofrost.files import read_json, sha256_file
 from nofrost.report import text
 from nofrost.report.collect_ood import check_alike, check_ood
 from nofrost.report.flags import read_flags, read_ood_flags
-from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns, Run
+from nofrost.report.recorded_suite import WORDS_AND_BATCHES, check_recorded_suite
+from nofrost.report.runs import (
+    CLEAN,
+    WORST_CASE,
+    Attacked,
+    AttackedRun,
+    Collected,
+    RecipeRuns,
+    Run,
+    Shifted,
+    ShiftedRun,
+)
 from nofrost.results import (
     AdversarialMetrics,
     Epoch,
@@ -35,19 +47,19 @@ from nofrost.results import (
 )
 from nofrost.stage import RECORD
 
-FILES = {
-    "train": ("metrics.json", "curves.json", "timing.json", RECORD),
-    "evaluate-adversarial": ("metrics.json", RECORD, "flags.npz", "examples.npz"),
-    "evaluate-ood": ("metrics.json", RECORD, "flags.npz", "examples.npz"),
-}
+_TRAINING = ("metrics.json", "curves.json", "timing.json", RECORD)
+_EVALUATION = ("metrics.json", RECORD, "flags.npz", "examples.npz")
 # Exists only where the suite asks for properties of the layers.
-LAYER_ARRAYS = "evaluate-adversarial/properties.npz"
-_EVALUATE = "nofrost evaluate --study STUDY --suite {suite} --dataset DATASET --checkpoint {folder}/train"
-COMMANDS = {
-    "train": "nofrost train --study STUDY --recipe {recipe} --seed {seed} --dataset DATASET",
-    "evaluate-adversarial": _EVALUATE.replace("{suite}", "adversarial"),
-    "evaluate-ood": _EVALUATE.replace("{suite}", "ood"),
-}
+LAYER_ARRAYS = "properties.npz"
+# The accuracies are right whatever these were: a table says on how many images, and the view is checked as it was used.
+_OF_NO_NUMBER = (*WORDS_AND_BATCHES, "view", "max_images")
+R = TypeVar("R", bound=Run)
+
+
+def stages_of(study: Study) -> dict[str, tuple[str, ...]]:
+    """Return the stages of a run, by their folders below that of the run, with the files that the report reads."""
+    evaluations: dict[str, tuple[str, ...]] = {f"evaluate-{key}": _EVALUATION for key in study.suites.by_key}
+    return {"train": _TRAINING, **evaluations}
 
 
 def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study, gate: Path | None = None) -> Collected:
@@ -69,10 +81,32 @@ def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study, 
     manifest = read_manifest(dataset)
     recipes = []
     for position, name in enumerate(study.runs.recipe):
-        recipe_runs = tuple(_read_run(runs, name, seed, study, manifest) for seed in study.runs.seed)
-        inputs |= {f"runs/{run.name}": _checksum(run.folder) for run in recipe_runs}
+        recipe_runs = tuple(_read_run(runs, name, seed, study) for seed in study.runs.seed)
+        inputs |= {f"runs/{run.name}": _checksum(run.folder, study) for run in recipe_runs}
         recipes.append(RecipeRuns(name, position, study.recipes[name], recipe_runs))
-    check_alike([run for each in recipes for run in each.runs])
+    seen: dict[str, Any] = {"study": study, "dataset": dataset, "manifest": manifest, "augmentation": augmentation}
+    attacked = tuple(
+        Attacked(
+            **seen,
+            recipes=_measured(recipes, partial(_read_attacked, name=name, suite=suite, manifest=manifest)),
+            suite_id=name,
+            suite=suite,
+            heading=_heading(name, study.suites.adversarial),
+        )
+        for name, suite in study.suites.adversarial.items()
+    )
+    shifted = tuple(
+        Shifted(
+            **seen,
+            recipes=_measured(recipes, partial(_read_shifted, name=name, suite=suite, manifest=manifest)),
+            suite_id=name,
+            suite=suite,
+            heading=_heading(name, study.suites.ood),
+        )
+        for name, suite in study.suites.ood.items()
+    )
+    for each in shifted:
+        check_alike(list(each.runs))
     decided = read_result(GateMetrics, gate) if gate else None
     if decided and gate:
         inputs["gate"] = sha256_file(gate)
@@ -80,15 +114,28 @@ def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study, 
             run.name for each in recipes for run in each.runs
         }:
             raise UserError(f"{gate} is about {decided.challenger.name} of study {decided.study}: run the gate again")
-    return Collected(study, dataset, manifest, augmentation, tuple(recipes), decided, inputs)
+    return Collected(**seen, recipes=tuple(recipes), attacked=attacked, shifted=shifted, gate=decided, inputs=inputs)
 
 
-def _read_run(runs: Path, recipe: str, seed: int, study: Study, manifest: Manifest) -> Run:
+def _heading(name: str, suites: Mapping[str, Suite]) -> str:
+    """Return what tells a suite from the others of its kind: its title, and its name where another has that title."""
+    if len(suites) == 1:
+        return ""
+    titles = [suite.title for suite in suites.values()]
+    title = suites[name].title
+    return title if titles.count(title) == 1 else f"{title} ({name})"
+
+
+def _measured(recipes: Sequence[RecipeRuns[Run]], read: Callable[[Run], R]) -> tuple[RecipeRuns[R], ...]:
+    """Return the runs of all recipes as a suite measured them, given what reads that of a run."""
+    return tuple(
+        RecipeRuns(each.name, each.position, each.recipe, tuple(read(run) for run in each.runs)) for each in recipes
+    )
+
+
+def _read_run(runs: Path, recipe: str, seed: int, study: Study) -> Run:
     folder = runs / recipe / f"seed-{seed}"
-    _require_files(folder, recipe, seed)
-    adversarial = read_result(AdversarialMetrics, folder / "evaluate-adversarial" / "metrics.json")
-    ood = read_result(OodMetrics, folder / "evaluate-ood" / "metrics.json")
-    ood_record = read_result(EvaluationRecord, folder / "evaluate-ood" / RECORD)
+    _require_files(folder, recipe, seed, study)
     run = Run(
         recipe=recipe,
         seed=seed,
@@ -97,28 +144,64 @@ def _read_run(runs: Path, recipe: str, seed: int, study: Study, manifest: Manife
         curves=read_results(Epoch, folder / "train" / "curves.json"),
         timing=read_result(Timing, folder / "train" / "timing.json"),
         record=read_result(TrainRecord, folder / "train" / RECORD),
-        adversarial=adversarial,
-        protocol=read_result(EvaluationRecord, folder / "evaluate-adversarial" / RECORD).protocol,
-        ood=ood,
-        ood_protocol=ood_record.protocol,
-        ood_flags=read_ood_flags(folder / "evaluate-ood" / "flags.npz", ood),
-        flags=read_flags(folder / "evaluate-adversarial" / "flags.npz", adversarial),
     )
-    _check_against(study, run, manifest)
-    check_ood(study.suites.ood, ood, ood_record.config, folder / "evaluate-ood")
+    if (run.train.recipe, run.train.seed) != (run.recipe, run.seed):
+        raise UserError(
+            f"{folder / 'train'} contains recipe {run.train.recipe} with seed {run.train.seed}: train this run again"
+        )
     return run
 
 
-def _require_files(folder: Path, recipe: str, seed: int) -> None:
-    for stage, names in FILES.items():
+def _read_attacked(run: Run, name: str, suite: AdversarialSuite, manifest: Manifest) -> AttackedRun:
+    folder = run.folder / "evaluate-adversarial" / name
+    metrics = read_result(AdversarialMetrics, folder / "metrics.json")
+    record = read_result(EvaluationRecord, folder / RECORD)
+    _check_suite(record, suite, manifest, folder)
+    for condition in (CLEAN, *suite.attacks, WORST_CASE):
+        if condition not in metrics.accuracy:
+            raise UserError(f"{folder} lacks {condition}: evaluate this run again")
+    flags = read_flags(folder / "flags.npz", metrics)
+    return AttackedRun(**vars(run), evaluation=folder, adversarial=metrics, protocol=record.protocol, flags=flags)
+
+
+def _read_shifted(run: Run, name: str, suite: OodSuite, manifest: Manifest) -> ShiftedRun:
+    folder = run.folder / "evaluate-ood" / name
+    metrics = read_result(OodMetrics, folder / "metrics.json")
+    record = read_result(EvaluationRecord, folder / RECORD)
+    _check_suite(record, suite, manifest, folder)
+    check_ood(suite, metrics, folder)
+    flags = read_ood_flags(folder / "flags.npz", metrics)
+    return ShiftedRun(**vars(run), evaluation=folder, ood=metrics, protocol=record.protocol, flags=flags)
+
+
+def _check_suite(record: EvaluationRecord, suite: Suite, manifest: Manifest, folder: Path) -> None:
+    # Where batch norms take the statistics of a batch, its size decides the numbers.
+    is_by_batch = isinstance(suite, AdversarialSuite) and suite.batch_statistics == "batch"
+    ignored = [key for key in _OF_NO_NUMBER if not (is_by_batch and key == "batch_size")]
+    check_recorded_suite(record.config, suite, folder, ignored)
+    actual, expected = text.view(record.protocol.view), text.view(suite.view or manifest.view)
+    if actual != expected:
+        raise UserError(f"{folder} has view {actual}, the study {expected}: evaluate this run again")
+
+
+def _require_files(folder: Path, recipe: str, seed: int, study: Study) -> None:
+    for stage, names in stages_of(study).items():
         for name in names:
             path = folder / stage / name
             if not path.is_file():
                 _check_not_a_shard(path.parent)
                 missing = path if path.parent.is_dir() else path.parent
-                command = COMMANDS[stage].format(recipe=recipe, seed=seed, folder=folder)
+                command = _command(stage, recipe, seed, folder)
                 remedy = f"make it with `{command} --out {folder / stage}`, or all runs with `dvc repro`"
                 raise UserError(f"{missing} is missing: {remedy}")
+
+
+def _command(stage: str, recipe: str, seed: int, folder: Path) -> str:
+    """Return the command that makes an output of a run, up to its --out."""
+    if stage == "train":
+        return f"nofrost train --study STUDY --recipe {recipe} --seed {seed} --dataset DATASET"
+    suite = stage.removeprefix("evaluate-")
+    return f"nofrost evaluate --study STUDY --suite {suite} --dataset DATASET --checkpoint {folder}/train"
 
 
 def _check_not_a_shard(folder: Path) -> None:
@@ -131,32 +214,11 @@ def _check_not_a_shard(folder: Path) -> None:
         )
 
 
-def _check_against(study: Study, run: Run, manifest: Manifest) -> None:
-    suite, adversarial, folder = study.suites.adversarial, run.adversarial, run.folder
-    if (run.train.recipe, run.train.seed) != (run.recipe, run.seed):
-        raise UserError(
-            f"{folder / 'train'} contains recipe {run.train.recipe} with seed {run.train.seed}: train this run again"
-        )
-    settings: tuple[tuple[str, str, object, object], ...] = (
-        ("evaluate-adversarial", "protocol", adversarial.protocol, suite.protocol),
-        ("evaluate-adversarial", "norm", adversarial.threat.norm, suite.threat.norm),
-        ("evaluate-adversarial", "budget", adversarial.threat.eps, suite.threat.eps),
-        ("evaluate-adversarial", "view", text.view(run.protocol.view), text.view(suite.view or manifest.view)),
-        ("evaluate-ood", "view", text.view(run.ood_protocol.view), text.view(study.suites.ood.view or manifest.view)),
-    )
-    for stage, name, actual, expected in settings:
-        if actual != expected:
-            raise UserError(f"{folder / stage} has {name} {actual}, the study {expected}: evaluate this run again")
-    for condition in (CLEAN, *suite.attacks, WORST_CASE):
-        if condition not in adversarial.accuracy:
-            raise UserError(f"{folder / 'evaluate-adversarial'} lacks {condition}: evaluate this run again")
-
-
-def _checksum(folder: Path) -> str:
+def _checksum(folder: Path, study: Study) -> str:
     """Return one SHA-256 for the files of a run that the report reads."""
-    names = [f"{stage}/{name}" for stage, files in FILES.items() for name in files]
-    if (folder / LAYER_ARRAYS).is_file():
-        names.append(LAYER_ARRAYS)
+    stages = stages_of(study)
+    names = [f"{stage}/{name}" for stage, files in stages.items() for name in files]
+    names += [name for stage in stages if (folder / (name := f"{stage}/{LAYER_ARRAYS}")).is_file()]
     lines = "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names)
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -170,13 +232,13 @@ class BatchNorm:
     mini_batches: dict[str, dict[str, NDArray[np.float32]]]
 
 
-def read_property_values(run: Run) -> dict[str, NDArray[np.float64]]:
+def read_property_values(run: AttackedRun) -> dict[str, NDArray[np.float64]]:
     """Return the values [N] of each property of a run; empty where the suite did not ask for any.
 
     Raises:
         UserError: a file is damaged, or its values are not those of the summary.
     """
-    path, summaries = run.folder / "evaluate-adversarial" / "flags.npz", run.adversarial.properties
+    path, summaries = run.evaluation / "flags.npz", run.adversarial.properties
     arrays = read_arrays(path) if summaries else {}
     return {
         name: _property_values(arrays.get(f"properties/{name}"), summary, f"{path}: properties/{name}")
@@ -184,13 +246,13 @@ def read_property_values(run: Run) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def read_batch_norms(run: Run) -> dict[str, list[BatchNorm]]:
+def read_batch_norms(run: AttackedRun) -> dict[str, list[BatchNorm]]:
     """Return by branch the batch norms of a run in the model's order; empty where the suite did not ask for them.
 
     Raises:
         UserError: the file is damaged.
     """
-    path = run.folder / LAYER_ARRAYS
+    path = run.evaluation / LAYER_ARRAYS
     return _batch_norms(read_arrays(path) if path.is_file() else {})
 
 

@@ -2,42 +2,33 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from nofrost.config import OodSuite
 from nofrost.errors import UserError
-from nofrost.report.runs import Run
+from nofrost.report.runs import ShiftedRun
 from nofrost.results import CorruptionAccuracy, OodMetrics
 
-# Of what was measured these say nothing, so that they are read from the record.
-_RECORDED = ("parameter_set", "jpeg_quality", "baseline", "before_resize")
 
-
-def check_ood(suite: OodSuite, measured: OodMetrics, recorded: Mapping[str, Any], folder: Path) -> None:
-    """Check that an evaluation is that of the suite.
+def check_ood(suite: OodSuite, measured: OodMetrics, folder: Path) -> None:
+    """Check that an evaluation measured all that the suite names.
 
     Args:
-        recorded: the suite in the record of the evaluation, as JSON values.
         folder: output of the evaluation.
 
     Raises:
-        UserError: it is not.
+        UserError: it did not.
     """
-    values = suite.as_json()
     severities = suite.severities if suite.corruptions else ()
-    settings: list[tuple[str, object, object]] = [
+    for name, actual, expected in (
         ("corruptions", _listed(measured.corruptions), _listed(suite.corruptions)),
         ("severities", _listed(_severities(measured.corruptions)), _listed(map(str, severities))),
         ("test sets", _listed(measured.further_sets), _listed(suite.test_sets)),
-        ("seed", measured.seed, suite.seed),
-        *((key, recorded.get(key) or "none", values.get(key) or "none") for key in _RECORDED),
-    ]
-    for name, actual, expected in settings:
+    ):
         if actual != expected:
             raise UserError(f"{folder} has {name} {actual}, the study {expected}: evaluate this run again")
 
 
-def check_alike(runs: Sequence[Run]) -> None:
+def check_alike(runs: Sequence[ShiftedRun]) -> None:
     """Check that all runs were evaluated on the same corruptions and severities of each published set.
 
     Raises:
@@ -48,8 +39,8 @@ def check_alike(runs: Sequence[Run]) -> None:
         for name, measured in run.ood.corrupted_sets.items():
             if _conditions(measured.corruptions) != _conditions(first.ood.corrupted_sets[name].corruptions):
                 raise UserError(
-                    f"{run.folder / 'evaluate-ood'} has other corruptions or severities of {name} than "
-                    f"{first.folder / 'evaluate-ood'}: evaluate both again"
+                    f"{run.evaluation} has other corruptions or severities of {name} than "
+                    f"{first.evaluation}: evaluate both again"
                 )
 
 

@@ -3,15 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from nofrost.report.runs import Collected, Run
+from nofrost.report.runs import Attacked, AttackedRun, RecipeRuns, Run, Shifted, ShiftedRun, StudyRuns
 from nofrost.results import MeanAccuracy, Proportion
 from nofrost.statistics import Flags, mean_and_deviation, paired_comparison, paired_mean_comparison
 
 ALPHA = 0.05
+R = TypeVar("R", bound=Run)
 
 
 @dataclass(frozen=True)
@@ -110,20 +111,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def compare(collected: Collected, condition: str) -> list[FlagPair]:
+def compare(attacked: Attacked, condition: str) -> list[FlagPair]:
     """Return the comparison of every two recipes, seed by seed, on the images of `condition`.
 
     The correction counts all pairs and seeds of the condition. Empty when the runs were attacked on different images.
     """
-    return _flag_pairs(collected, lambda run: run.flags[condition]) if collected.same_images else []
+
+    def flags(run: AttackedRun) -> Flags:
+        return run.flags[condition]
+
+    return [FlagPair(**test) for test in _tests(attacked, flags, paired_comparison)] if attacked.same_images else []
 
 
-def compare_on_test_set(collected: Collected, name: str) -> list[FlagPair]:
+def compare_on_test_set(shifted: Shifted, name: str) -> list[FlagPair]:
     """Return the comparison on a further test set; empty when the runs were evaluated on different images of it."""
-    return _flag_pairs(collected, lambda run: run.ood_flags.by_set[name]) if collected.same_ood_images(name) else []
+
+    def flags(run: ShiftedRun) -> Flags:
+        return run.flags.by_set[name]
+
+    return [FlagPair(**test) for test in _tests(shifted, flags, paired_comparison)] if shifted.same_images(name) else []
 
 
-def compare_on_corruptions(collected: Collected, name: str | None = None) -> list[MeanPair]:
+def compare_on_corruptions(shifted: Shifted, name: str | None = None) -> list[MeanPair]:
     """Return the comparison of mean accuracies over corruptions.
 
     Empty when the runs were evaluated on different images, or the corruptions hold different images.
@@ -131,18 +140,17 @@ def compare_on_corruptions(collected: Collected, name: str | None = None) -> lis
     Args:
         name: of a test set of corrupted images; None: the corruptions of the suite.
     """
-    if not collected.same_ood_images(name):
+
+    def shares(run: ShiftedRun) -> NDArray[Any]:
+        return run.flags.by_set[name]
+
+    if not shifted.same_images(name):
         return []
-    tests = _tests(collected, lambda run: run.ood_flags.by_set[name], paired_mean_comparison)
-    return [MeanPair(**test) for test in tests]
-
-
-def _flag_pairs(collected: Collected, flags: Callable[[Run], Flags]) -> list[FlagPair]:
-    return [FlagPair(**test) for test in _tests(collected, flags, paired_comparison)]
+    return [MeanPair(**test) for test in _tests(shifted, shares, paired_mean_comparison)]
 
 
 def _tests(
-    collected: Collected, values: Callable[[Run], NDArray[Any]], test: Callable[..., dict[str, Any]]
+    seen: StudyRuns[R], values: Callable[[R], NDArray[Any]], test: Callable[..., dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return the outcome of a test for every two recipes and each seed, with p values corrected for all of them."""
     tests = [
@@ -152,21 +160,21 @@ def _tests(
             "seed": seed,
             **test(values(first.runs[index]), values(second.runs[index])),
         }
-        for index, seed in enumerate(collected.study.runs.seed)
-        for first, second in combinations(collected.recipes, 2)
+        for index, seed in enumerate(seen.study.runs.seed)
+        for first, second in combinations(seen.recipes, 2)
     ]
     corrected = holm([test["p_value"] for test in tests])
     return [{**test, "corrected": p} for test, p in zip(tests, corrected, strict=True)]
 
 
-def best_recipe(collected: Collected, condition: str) -> str | None:
+def best_recipe(attacked: Attacked, condition: str) -> str | None:
     """Return the recipe that is separated from every other with every seed, or None when there is none."""
-    return best_of(collected, compare(collected, condition))
+    return best_of(attacked.recipes, compare(attacked, condition))
 
 
-def best_of(collected: Collected, pairs: Sequence[Pair]) -> str | None:
+def best_of(recipes: Sequence[RecipeRuns[Any]], pairs: Sequence[Pair]) -> str | None:
     """Return the recipe that these comparisons separate from every other with every seed, or None."""
-    for recipe in collected.recipes:
+    for recipe in recipes:
         comparisons = [pair for pair in pairs if recipe.name in (pair.first, pair.second)]
         if comparisons and all(pair.better == recipe.name for pair in comparisons):
             return recipe.name

@@ -1,5 +1,6 @@
 """The document model of the report: sections of blocks, plain text without markup, rendered as HTML and Markdown."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -168,6 +169,9 @@ class Code:
     language: str = "yaml"
 
 
+# An id in a drawing, and what refers to it.
+_REFERENCE = re.compile(r"""((?:\bid="|href="#|url\(#))""")
+
 Block = Table | Figure | Pictures | Alarms | Facts | Paragraph | KeyPoints | Code
 
 
@@ -188,6 +192,14 @@ class Document:
     title: str
     subtitle: str
     sections: Sequence[Section]
+
+
+def with_own_ids(block: Block, prefix: str) -> Block:
+    """Return a block whose drawings have ids that begin with `prefix`: those of another suite may have the same ids."""
+    if not isinstance(block, Figure):
+        return block
+    panels = [replace(panel, svg=_REFERENCE.sub(rf"\1{prefix}-", panel.svg)) for panel in block.panels]
+    return replace(block, panels=panels)
 
 
 def numbered(sections: Sequence[Section]) -> list[Section]:

@@ -1,13 +1,14 @@
-"""The data of the report: a study and its runs, grouped by recipe."""
+"""The data of the report: a study and its runs, grouped by recipe, and what each of its suites measured of them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nofrost.config import EvaluationView, Recipe, Study
+from nofrost.config import AdversarialSuite, EvaluationView, OodSuite, Recipe, Study
 from nofrost.data import Manifest
 from nofrost.report.flags import OodFlags
 from nofrost.results import (
@@ -26,12 +27,7 @@ CLEAN, WORST_CASE = "clean", "worst-case"
 
 @dataclass(frozen=True)
 class Run:
-    """One recipe and seed with everything its stages measured.
-
-    `protocol` makes its adversarial numbers comparable, `ood_protocol` the others. `flags` says, for each condition
-    (clean, the attacks, worst-case), whether the model was right on each test image: bool [N]. `ood_flags` says how
-    often it was right on each corrupted image and each image of further test sets.
-    """
+    """One recipe and seed with everything that its training measured."""
 
     recipe: str
     seed: int
@@ -40,12 +36,6 @@ class Run:
     curves: tuple[Epoch, ...]
     timing: Timing
     record: TrainRecord
-    adversarial: AdversarialMetrics
-    protocol: Protocol
-    ood: OodMetrics
-    ood_protocol: Protocol
-    ood_flags: OodFlags
-    flags: dict[str, NDArray[np.bool_]]
 
     @property
     def name(self) -> str:
@@ -54,50 +44,98 @@ class Run:
 
 
 @dataclass(frozen=True)
-class RecipeRuns:
+class AttackedRun(Run):
+    """A run as one adversarial suite measured it; `evaluation` is the folder of that.
+
+    `protocol` makes its numbers comparable. `flags` says, for each condition (clean, the attacks, worst-case), whether
+    the model was right on each test image: bool [N].
+    """
+
+    evaluation: Path
+    adversarial: AdversarialMetrics
+    protocol: Protocol
+    flags: dict[str, NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class ShiftedRun(Run):
+    """A run as one ood suite measured it; `evaluation` is the folder of that.
+
+    `flags` says how often the model was right on each corrupted image and each image of further test sets.
+    """
+
+    evaluation: Path
+    ood: OodMetrics
+    protocol: Protocol
+    flags: OodFlags
+
+
+R_co = TypeVar("R_co", bound=Run, covariant=True)
+
+
+@dataclass(frozen=True)
+class RecipeRuns(Generic[R_co]):
     """The runs of one recipe, one for each seed. `position` in the study decides colour and marker in figures."""
 
     name: str
     position: int
     recipe: Recipe
-    runs: tuple[Run, ...]
+    runs: tuple[R_co, ...]
 
 
 @dataclass(frozen=True)
-class Collected:
-    """A study with all its runs, what its gate decided if there is one, and the checksum of each of its `inputs`."""
+class StudyRuns(Generic[R_co]):
+    """A study with all its runs."""
 
     study: Study
     dataset: Path
     manifest: Manifest
     augmentation: Path | None
-    recipes: tuple[RecipeRuns, ...]
-    gate: GateMetrics | None
-    inputs: dict[str, str]
+    recipes: tuple[RecipeRuns[R_co], ...]
 
     @property
-    def runs(self) -> Iterator[Run]:
+    def runs(self) -> Iterator[R_co]:
         """All runs, recipe by recipe."""
         return (run for recipe in self.recipes for run in recipe.runs)
 
     @property
-    def first(self) -> Run:
+    def first(self) -> R_co:
         """The first run, for what all runs share."""
         return self.recipes[0].runs[0]
 
+
+@dataclass(frozen=True)
+class Attacked(StudyRuns[AttackedRun]):
+    """A study as one of its adversarial suites measured it.
+
+    Attributes:
+        suite_id: its name in the study.
+        heading: tells it from the other adversarial suites of the study; empty if there are none.
+    """
+
+    suite_id: str
+    suite: AdversarialSuite
+    heading: str
+
     @property
-    def views(self) -> dict[str, EvaluationView | None]:
-        """How the images of each suite are resized and cropped."""
-        suites = self.study.suites
-        return {
-            "attacks": suites.adversarial.view or self.manifest.view,
-            "corruptions": suites.ood.view or self.manifest.view,
-        }
+    def suffix(self) -> str:
+        """The heading as the end of a title."""
+        return f": {self.heading}" if self.heading else ""
+
+    @property
+    def samples(self) -> int:
+        """How many test images the first run was attacked on."""
+        return self.first.adversarial.samples
+
+    @property
+    def view(self) -> EvaluationView | None:
+        """How images are resized and cropped."""
+        return self.suite.view or self.manifest.view
 
     @property
     def conditions(self) -> tuple[str, ...]:
         """``clean``, the attacks in the study's order, ``worst-case``."""
-        return (CLEAN, *self.study.suites.adversarial.attacks, WORST_CASE)
+        return (CLEAN, *self.suite.attacks, WORST_CASE)
 
     @property
     def cumulative(self) -> tuple[str, ...]:
@@ -114,7 +152,52 @@ class Collected:
         """Whether all runs were attacked on the same test images."""
         return len({(run.adversarial.samples, run.adversarial.indices_sha256) for run in self.runs}) == 1
 
-    def same_ood_images(self, name: str | None) -> bool:
+
+@dataclass(frozen=True)
+class Shifted(StudyRuns[ShiftedRun]):
+    """A study as one of its ood suites measured it; the attributes are those of :class:`Attacked`."""
+
+    suite_id: str
+    suite: OodSuite
+    heading: str
+
+    @property
+    def suffix(self) -> str:
+        """The heading as the end of a title."""
+        return f": {self.heading}" if self.heading else ""
+
+    @property
+    def samples(self) -> int:
+        """How many test images the first run was evaluated on."""
+        return self.first.ood.samples
+
+    @property
+    def view(self) -> EvaluationView | None:
+        """How images are resized and cropped."""
+        return self.suite.view or self.manifest.view
+
+    def same_images(self, name: str | None) -> bool:
         """Whether all runs were evaluated on the same images of a test set (None: the same corrupted images)."""
-        found = {run.ood_flags.images.get(name) for run in self.runs}
+        found = {run.flags.images.get(name) for run in self.runs}
         return len(found) == 1 and found != {None}
+
+
+@dataclass(frozen=True)
+class Collected(StudyRuns[Run]):
+    """A study with all its runs as each of its suites measured them.
+
+    Attributes:
+        attacked, shifted: by its adversarial suites and its ood suites, in the order of the study.
+        gate: what its gate decided, if there is one.
+        inputs: checksums of what the report is made from.
+    """
+
+    attacked: tuple[Attacked, ...]
+    shifted: tuple[Shifted, ...]
+    gate: GateMetrics | None
+    inputs: dict[str, str]
+
+    @property
+    def samples(self) -> int:
+        """How many test images the first run was attacked on, or without attacks evaluated on; of the first suite."""
+        return (self.attacked or self.shifted)[0].samples

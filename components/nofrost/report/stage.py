@@ -2,17 +2,17 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nofrost.config import Study
 from nofrost.errors import printable
 from nofrost.files import write_json, write_text
-from nofrost.report.collect import FILES, collect
+from nofrost.report.collect import collect, stages_of
 from nofrost.report.facts import facts_of
 from nofrost.report.render import to_html, to_markdown
-from nofrost.report.runs import Collected, Run
+from nofrost.report.runs import Attacked, Collected, Run, Shifted
 from nofrost.report.sections import build
 from nofrost.results import CorruptionAccuracy, Epoch, OodMetrics, Record, write_result
 from nofrost.stage import RECORD, stage_output
@@ -36,7 +36,8 @@ def run(
     Args:
         dataset: output of the prepare stage.
         augmentation: output of the augment stage; None leaves its section out.
-        runs: folder that holds ``<recipe>/seed-<seed>/{train,evaluate-adversarial,evaluate-ood}`` for every run.
+        runs: folder that holds ``<recipe>/seed-<seed>/train`` for every run, and beside it
+            ``evaluate-adversarial/<suite>`` and ``evaluate-ood/<suite>`` for every suite.
         study: the study that was run.
         out: the folder to make; an earlier one is replaced when the new one is complete.
         gate: file in which a gate wrote its decision on these runs; None leaves its section out.
@@ -50,7 +51,7 @@ def run(
     """
     collected = collect(dataset, augmentation, runs, study, gate)
     numbers = metrics(collected)
-    inputs = [run.folder / stage for run in collected.runs for stage in FILES]
+    inputs = [run.folder / stage for run in collected.runs for stage in stages_of(study)]
     inputs += [dataset, *(path for path in (augmentation, gate) if path)]
     fingerprint = {"study": study.as_json(), "inputs": collected.inputs}
     output = stage_output(out, stage="report", inputs=inputs, fingerprint=fingerprint)
@@ -72,18 +73,31 @@ def run(
 
 
 def metrics(collected: Collected) -> dict[str, Any]:
-    """Return the accuracies (shares in [0, 1]) and alarms of every run, by recipe and seed."""
+    """Return the accuracies (shares in [0, 1]) and alarms of every run, by recipe and seed.
+
+    Of several suites of a kind the keys begin with kind and name of the suite, such as ``adversarial/quick/clean``.
+    """
     runs: dict[str, dict[str, Any]] = {}
-    for run in collected.runs:
-        runs.setdefault(run.recipe, {})[f"seed-{run.seed}"] = _run_metrics(run, collected.conditions)
-    return {"study": collected.study.name, "samples": collected.first.adversarial.samples, "runs": runs}
+    for place, recipe in enumerate(collected.recipes):
+        for index, run in enumerate(recipe.runs):
+            numbers: dict[str, Any] = {}
+            for attacked in collected.attacked:
+                accuracy = attacked.recipes[place].runs[index].adversarial.accuracy
+                numbers |= _named(attacked, {name: accuracy[name].accuracy for name in attacked.conditions})
+            for shifted in collected.shifted:
+                numbers |= _named(shifted, _ood_metrics(shifted.recipes[place].runs[index].ood))
+            for attacked in collected.attacked:
+                statuses = [alarm.status for alarm in attacked.recipes[place].runs[index].adversarial.alarms]
+                alarms = {"warn": statuses.count("warn"), "fail": statuses.count("fail")}
+                numbers |= _named(attacked, {"alarms": alarms})
+            runs.setdefault(recipe.name, {})[f"seed-{run.seed}"] = numbers
+    return {"study": collected.study.name, "samples": collected.samples, "runs": runs}
 
 
-def _run_metrics(run: Run, conditions: Sequence[str]) -> dict[str, Any]:
-    accuracies: dict[str, Any] = {name: run.adversarial.accuracy[name].accuracy for name in conditions}
-    statuses = [alarm.status for alarm in run.adversarial.alarms]
-    alarms = {"warn": statuses.count("warn"), "fail": statuses.count("fail")}
-    return {**accuracies, **_ood_metrics(run.ood), "alarms": alarms}
+def _named(measured: Attacked | Shifted, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a suite measured under names that tell it from the other suites of the study."""
+    prefix = f"{measured.suite.kind}/{measured.suite_id}/" if measured.heading else ""
+    return {f"{prefix}{name}": number for name, number in numbers.items()}
 
 
 def _ood_metrics(ood: OodMetrics) -> dict[str, float]:
@@ -105,7 +119,8 @@ def _ood_metrics(ood: OodMetrics) -> dict[str, float]:
 def write_plots(folder: Path, collected: Collected) -> None:
     """Write ``curves.csv``, ``steps.csv``, ``budget.csv``, ``corruptions.csv`` and ``reliability.csv`` into `folder`.
 
-    A file is written even if the study did not measure its curve; it then contains only the header.
+    A file is written even if the study did not measure its curve; it then contains only the header. Where there are
+    several suites of a kind, a name of one stands behind that of the run.
     """
     runs = list(collected.runs)
     curves = (
@@ -113,29 +128,31 @@ def write_plots(folder: Path, collected: Collected) -> None:
         for run in runs
         for epoch in run.curves
     )
+    attacked = [(_series(run, each), run.adversarial) for each in collected.attacked for run in each.runs]
+    shifted = [(_series(run, each), run.ood) for each in collected.shifted for run in each.runs]
     steps = (
-        (run.name, point.steps, point.accuracy, point.low, point.high)
-        for run in runs
-        if run.adversarial.steps_curve
-        for point in run.adversarial.steps_curve.points
+        (series, point.steps, point.accuracy, point.low, point.high)
+        for series, measured in attacked
+        if measured.steps_curve
+        for point in measured.steps_curve.points
     )
     budget = (
-        (run.name, point.eps, point.value, point.accuracy, point.low, point.high)
-        for run in runs
-        if run.adversarial.budget_curve
-        for point in run.adversarial.budget_curve.points
+        (series, point.eps, point.value, point.accuracy, point.low, point.high)
+        for series, measured in attacked
+        if measured.budget_curve
+        for point in measured.budget_curve.points
     )
     corruptions = (
-        (run.name, test_set, name, point.severity, point.accuracy, point.low, point.high)
-        for run in runs
-        for test_set, measured in _corruptions(run.ood)
+        (series, test_set, name, point.severity, point.accuracy, point.low, point.high)
+        for series, ood in shifted
+        for test_set, measured in _corruptions(ood)
         for name, corruption in measured.items()
         for point in corruption.severities
     )
     reliability = (
-        (run.name, images, each.count, each.confidence, each.accuracy)
-        for run in runs
-        for images, calibration in (("clean", run.ood.clean.calibration), ("corrupted", run.ood.corrupted_calibration))
+        (series, images, each.count, each.confidence, each.accuracy)
+        for series, ood in shifted
+        for images, calibration in (("clean", ood.clean.calibration), ("corrupted", ood.corrupted_calibration))
         for each in (calibration.bins if calibration else ())
     )
     _write(folder / "curves.csv", ("recipe", "seed", "run", *EPOCH_COLUMNS), curves)
@@ -147,6 +164,11 @@ def write_plots(folder: Path, collected: Collected) -> None:
         corruptions,
     )
     _write(folder / "reliability.csv", ("run", "images", "count", "confidence", "accuracy"), reliability)
+
+
+def _series(run: Run, measured: Attacked | Shifted) -> str:
+    """Return the name of a curve: of the run, and of the suite if there are several of its kind."""
+    return f"{run.name}/{measured.suite_id}" if measured.heading else run.name
 
 
 def _corruptions(ood: OodMetrics) -> Iterator[tuple[str, dict[str, CorruptionAccuracy]]]:

@@ -85,9 +85,10 @@ def gate(
 
     Args:
         study: as YAML.
-        adversarial, ood: evaluations of all runs of the study.
+        adversarial, ood: evaluations of all runs of the study with the suites of its gate.
         champion: as :func:`resolve` returns it.
-        champion_evaluations: both evaluations of the champion on the dataset of this run; empty texts without one.
+        champion_evaluations: the evaluations of the champion with these suites on the dataset of this run; empty texts
+            without a champion, and for an ood suite that the study does not have.
 
     Returns:
         The output ``gate``.
@@ -143,6 +144,8 @@ def promote(gate: str, champion: str, run: str, store: str) -> str:
     def output(path: str) -> Output:
         return Output(path, made.outs[path])
 
+    attacked, shifted = Study.model_validate(made.study).gate_suites
+
     successor = Champion(
         study=study,
         run=run,
@@ -150,8 +153,8 @@ def promote(gate: str, champion: str, run: str, store: str) -> str:
         seed=challenger.seed,
         checkpoint=output(f"runs/{challenger.name}/train"),
         dataset=output("data/dataset"),
-        adversarial=output(f"runs/{challenger.name}/evaluate-adversarial"),
-        ood=output(f"runs/{challenger.name}/evaluate-ood"),
+        adversarial=output(f"runs/{challenger.name}/evaluate-adversarial/{attacked}"),
+        ood=output(f"runs/{challenger.name}/evaluate-ood/{shifted}") if shifted else None,
         gate=Output.parse(gate),
         report=output("report"),
         image=made.image,
@@ -201,7 +204,7 @@ def _champion_evaluations(
 ) -> Evaluations | Unfinished:
     from nofrost.champion.evaluations import read_evaluations
 
-    for output in outputs:
+    for output in filter(None, outputs):
         work.pull(output)
     return read_evaluations(work.folder / CHAMPION, contender, study)
 

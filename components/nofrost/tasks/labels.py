@@ -34,15 +34,22 @@ def launch_label(recipe_id: str, seed: str, **_: object) -> str:
     return f"launch {recipe_id}, seed {seed}"
 
 
-def evaluation_label(suite: str, checkpoint: str, shard: str = "", shards: Sequence[str] = (), **_: object) -> str:
-    """Return the name of an evaluation, such as "evaluate-ood sat, seed 0, shard 1/4", from the arguments of the task.
+def test_sets_label(suite_id: str, **_: object) -> str:
+    """Return the name of the task that makes test sets, such as "prepare-test-sets quick", from its arguments."""
+    return f"prepare-test-sets {suite_id}"
+
+
+def evaluation_label(
+    suite: str, suite_id: str, checkpoint: str, shard: str = "", shards: Sequence[str] = (), **_: object
+) -> str:
+    """Return the name of an evaluation, such as "evaluate-ood sat, seed 0, quick, shard 1/4", from its arguments.
 
     That of the task that merges `shards` ends with "merge".
     """
     path = CHAMPION if not checkpoint or checkpoint.startswith(UNFIT) else Output.parse(checkpoint).path
     run = path.split("/")[1:3]
     model = CHAMPION if path.startswith(CHAMPION) else f"{run[0]}, {run[1].replace('-', ' ')}"
-    name = f"evaluate-{json.loads(from_ascii(suite))['kind']} {model}"
+    name = f"evaluate-{json.loads(from_ascii(suite))['kind']} {model}, {suite_id}"
     if shard:
         return f"{name}, shard {shard}"
     return f"{name}, merge" if shards else name

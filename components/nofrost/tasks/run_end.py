@@ -51,8 +51,8 @@ def record_outputs(outputs: Mapping[str, str | Sequence[str]], run: str, store: 
     """Record the outputs of a run that is a part of a study, for the run that reports on all; return the record's name.
 
     Args:
-        outputs: ``dataset``, ``test_sets`` and ``augmentation``, and lists for the runs: ``trained``, ``adversarial``
-            and ``ood``.
+        outputs: ``dataset`` and ``augmentation``, and lists: ``test_sets`` for the ood suites, ``trained`` for the
+            runs, ``adversarial`` and ``ood`` for the runs and suites.
         run: id of the run.
     """
     write_outputs(outputs, run, open_store(store, patient=True))

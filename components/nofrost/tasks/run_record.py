@@ -8,7 +8,8 @@ from typing import Any
 from nofrost.errors import UserError
 from nofrost.store import MissingError, Store
 
-# The keys of the outputs of a part: of the study, and lists with one output for each recipe and seed.
+# The keys of the outputs of a part: of the study, the second a list with one output for each ood suite; and lists for
+# each recipe and seed, of their trainings and of their evaluations with each suite of a kind.
 COMMON = ("dataset", "test_sets", "augmentation")
 LISTS = ("trained", "adversarial", "ood")
 
@@ -66,7 +67,7 @@ def read_record(run: str, store: Store) -> RunRecord | None:
 
 
 def write_outputs(outputs: Mapping[str, Any], run: str, store: Store) -> None:
-    """Write the outputs of a run that is a part of a study: texts for COMMON, lists of them for LISTS."""
+    """Write the outputs of a run that is a part of a study, with the keys COMMON and LISTS."""
     store.put(outputs_name(run), json_bytes(outputs))
 
 
@@ -75,9 +76,10 @@ def read_outputs(run: str, store: Store) -> dict[str, Any] | None:
     content = _content(outputs_name(run), store)
     if content is None or not content.keys() >= {*COMMON, *LISTS}:
         return None
-    if not all(isinstance(content[key], list) for key in LISTS):
+    lists = ("test_sets", *LISTS)
+    if not all(isinstance(content[key], list) for key in lists):
         return None
-    texts = [*(content[key] for key in COMMON), *(text for key in LISTS for text in content[key])]
+    texts = [content["dataset"], content["augmentation"], *(text for key in lists for text in content[key])]
     return {key: content[key] for key in (*COMMON, *LISTS)} if all(isinstance(text, str) for text in texts) else None
 
 

@@ -12,7 +12,7 @@ from nofrost.cluster.job.identity import JOB_NAME, RUN_ID
 from nofrost.cluster.job.spec import Training
 from nofrost.cluster.outcome.job_result import JobResult, read_result, write_result
 from nofrost.cluster.outcome.stored_log import job_output_name
-from nofrost.config import AdversarialSuite, DatasetSpec, OodSuite, Recipe, parse_part, parse_study
+from nofrost.config import AdversarialSuite, DatasetSpec, OodSuite, Recipe, Suite, parse_part, parse_study
 from nofrost.errors import remark
 from nofrost.files import write_text
 from nofrost.ranks import Node, forget_rank_of_pod, this_node
@@ -127,30 +127,38 @@ def _train(training: Training, config: Recipe, node: Node, gpus: int, path: str,
 
 @exit_on_error(evaluation_label)
 def evaluate_shard(
-    suite: str, dataset: str, checkpoint: str, shard: str, store: str, gpus: int = 0, test_sets: str = ""
+    suite: str,
+    suite_id: str,
+    dataset: str,
+    checkpoint: str,
+    shard: str,
+    store: str,
+    gpus: int = 0,
+    test_sets: str = "",
 ) -> str:
     """Evaluate one shard of the test images, such as ``0/4``; `suite` is the suite as JSON, `gpus` as in `train`.
 
     Args:
+        suite_id: the name of the suite in its study.
         checkpoint: of a run, or ``champion/train`` of the champion; empty if there is no champion, and a text that
             begins with UNFIT if its checkpoint is gone.
         test_sets: the output of `prepare_test_sets`; empty for a suite that has none.
 
     Returns:
-        The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>.shard-<index>-of-<count>``; of a champion one below
-        ``champion``, an empty text, or one that begins with UNFIT.
+        The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>/<suite>.shard-<index>-of-<count>``; of a champion one
+        below ``champion``, an empty text, or one that begins with UNFIT.
     """
     if not checkpoint or checkpoint.startswith(UNFIT):
         return checkpoint
     from nofrost.evaluate import Shard, run
     from nofrost.models import require_gpus
 
-    config = _parse_suite(suite)
+    config = _parse_suite(suite, suite_id)
     require_gpus(gpus)
     with workspace(store) as work, _unless_unfit(work, checkpoint) as unfit:
         shard_spec = Shard.parse(shard)
         data, model = work.pull(dataset), work.pull(checkpoint)
-        path = f"{_evaluation_path(work, model, config)}.shard-{shard_spec.index}-of-{shard_spec.count}"
+        path = f"{_evaluation_path(work, model, config, suite_id)}.shard-{shard_spec.index}-of-{shard_spec.count}"
         further = work.pull(test_sets) if test_sets else None
         with checkpointed_in_store(work.folder / path, [suite, dataset, test_sets, checkpoint, shard], work.store):
             run(data, model, config, work.folder / path, shard_spec, further)
@@ -161,6 +169,7 @@ def evaluate_shard(
 @exit_on_error(evaluation_label)
 def evaluate(
     suite: str,
+    suite_id: str,
     dataset: str,
     checkpoint: str,
     shards: Sequence[str],
@@ -172,13 +181,13 @@ def evaluate(
 
     Args:
         suite: the suite as JSON.
-        checkpoint: as in `evaluate_shard`.
+        suite_id, checkpoint: as in `evaluate_shard`.
         shards: outputs of `evaluate_shard`, all of them or none.
         gpus: as in `train`.
         test_sets: as in `evaluate_shard`.
 
     Returns:
-        The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>``; of a champion as in `evaluate_shard`.
+        The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>/<suite>``; of a champion as in `evaluate_shard`.
     """
     if not checkpoint or checkpoint.startswith(UNFIT):
         return checkpoint
@@ -187,11 +196,11 @@ def evaluate(
     from nofrost.evaluate import merge, run
     from nofrost.models import require_gpus
 
-    config = _parse_suite(suite)
+    config = _parse_suite(suite, suite_id)
     require_gpus(gpus)
     with workspace(store) as work, _unless_unfit(work, checkpoint) as unfit:
         data, model = work.pull(dataset), work.pull(checkpoint)
-        path = _evaluation_path(work, model, config)
+        path = _evaluation_path(work, model, config, suite_id)
         further = work.pull(test_sets) if test_sets else None
         if shards:
             merge(data, model, config, [work.pull(shard) for shard in shards], work.folder / path, further)
@@ -272,13 +281,13 @@ def run_path(recipe_id: str, seed: str, stage: str) -> str:
     return f"runs/{recipe_id}/seed-{seed}/{stage}"
 
 
-def _evaluation_path(work: Workspace, checkpoint: Path, suite: AdversarialSuite | OodSuite) -> str:
-    return f"{checkpoint.relative_to(work.folder).parent.as_posix()}/evaluate-{suite.kind}"
+def _evaluation_path(work: Workspace, checkpoint: Path, suite: Suite, suite_id: str) -> str:
+    return f"{checkpoint.relative_to(work.folder).parent.as_posix()}/evaluate-{suite.kind}/{suite_id}"
 
 
-def _parse_suite(text: str) -> AdversarialSuite | OodSuite:
+def _parse_suite(text: str, suite_id: str) -> Suite:
     text = from_ascii(text)
     kind = json.loads(text)["kind"]
     if kind == "adversarial":
-        return parse_part(AdversarialSuite, text, "suites.adversarial")
-    return parse_part(OodSuite, text, "suites.ood")
+        return parse_part(AdversarialSuite, text, f"suites.adversarial.{suite_id}")
+    return parse_part(OodSuite, text, f"suites.ood.{suite_id}")

@@ -25,8 +25,9 @@ def check_study(study: Study, origin: str | None = None, overrides: Sequence[str
 
     origin = origin or study.name
     resolve_source(study.dataset, origin, ("dataset",), overrides)
-    for name, spec in study.suites.ood.test_sets.items():
-        resolve_test_set(name, spec, None, origin, ("suites", "ood", "test_sets"), overrides)
+    for suite_id, suite in study.suites.ood.items():
+        for name, spec in suite.test_sets.items():
+            resolve_test_set(name, spec, None, origin, ("suites", "ood", suite_id, "test_sets"), overrides)
     methods = resolve_methods(study.augmentation, origin, ("augmentation",), overrides)
     check_methods(study, origin, overrides)
     augmentation = AugmentationSpec.model_validate(spell_out(study.augmentation, methods))

@@ -11,6 +11,7 @@ from nofrost.store import Ref, default_store, open_store, pull
 from nofrost.store.location import SCHEME
 from nofrost.store.source_files import local_source
 from nofrost.tasks.ascii_text import from_ascii
+from nofrost.tasks.labels import test_sets_label
 from nofrost.tasks.task_exit import exit_on_error
 from nofrost.tasks.workspace import is_ref, workspace
 
@@ -18,24 +19,26 @@ TEST_SETS = "data/test-sets"
 NO_PATH = TestSetSpec(source="").path
 
 
-@exit_on_error(lambda **_: "prepare-test-sets")
-def prepare_test_sets(spec: str, source: str, dataset: str, store: str) -> str:
-    """Make the further test sets of a study for its dataset.
+@exit_on_error(test_sets_label)
+def prepare_test_sets(spec: str, suite_id: str, source: str, dataset: str, store: str) -> str:
+    """Make the further test sets of an ood suite of a study, for the dataset of the study.
 
     Args:
         spec: the test sets, as JSON. Their paths are refs, ``s3://...``, or begin with the name of the study's
             ``dataset.path``.
+        suite_id: the name of the suite in its study.
         source: ref of the source data at ``dataset.path``; empty for a source that needs no path.
         store: URL of the store.
 
     Returns:
-        The output ``data/test-sets``, with nothing but its metrics and record if there are no test sets.
+        The output ``data/test-sets/<suite>``, with nothing but its metrics and record if there are no test sets.
     """
     from nofrost.prepare import run_test_sets
 
-    specs = parse_part(TestSets, from_ascii(spec), "suites.ood").test_sets
+    specs = parse_part(TestSets, from_ascii(spec), f"suites.ood.{suite_id}").test_sets
     with workspace(store) as work:
-        out, folder = work.folder / TEST_SETS, work.folder / "source"
+        path = f"{TEST_SETS}/{suite_id}"
+        out, folder = work.folder / path, work.folder / "source"
         # a source that needs no path has the default one
         inside = {name: each for name, each in specs.items() if not is_remote(each.path) and each.path != NO_PATH}
         if source and inside:
@@ -46,7 +49,7 @@ def prepare_test_sets(spec: str, source: str, dataset: str, store: str) -> str:
         # in the order of the study
         with local_test_sets(TestSets(test_sets={**specs, **found}), out, store) as local:
             run_test_sets(local, work.pull(dataset), out)
-        return work.push(TEST_SETS)
+        return work.push(path)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from tests.pipelines.submit.conftest import read_compiled
 
 
 def test_the_compiled_pipeline_of_this_project_is_what_its_file_holds(tmp_path: Path) -> None:
-    plan = StudyPlan("study", "dataset", "augmentation", "adversarial", "ood", (RunPlan("st", "0", "recipe"),))
+    plan = StudyPlan("study", "dataset", "augmentation", (), (), (RunPlan("st", "0", "recipe"),))
     packages = Packages(tmp_path, GraphSettings(Cluster()))
     compiled = packages.write(packages.compile_study(plan))
     assert list(yaml.safe_load_all(compiled.path.read_bytes())) == [compiled.spec, compiled.platform]

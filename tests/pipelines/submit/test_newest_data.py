@@ -46,7 +46,7 @@ def test_all_parts_have_the_same_data(kfp: Any, submit: Any, store: Store, tmp_p
     for number in (1, 2):
         outputs = {
             "dataset": "data/dataset@d",
-            "test_sets": "data/test-sets@s",
+            "test_sets": ["data/test-sets/quick@s"],
             "augmentation": "data/augmentation@a",
         }
         lists = {key: [f"runs/st/seed-{number}/{key}@x"] for key in ("trained", "adversarial", "ood")}

@@ -15,7 +15,7 @@ pytest.importorskip("kfp")
 from nofrost.errors import RunFailedError, UserError
 from nofrost.store import Store, open_store
 from pipelines.package import canonical
-from pipelines.study_plan import RunPlan, StudyPlan
+from pipelines.study_plan import PlannedSuite, RunPlan, StudyPlan
 from pipelines.submit import StartedRun
 from pipelines.submit.parts import parts_of, run_parts
 from tests.store.conftest import moto, moto_endpoint  # noqa: F401  (fixtures)
@@ -26,7 +26,9 @@ MANY = ('runs.recipe=["st"]', f"runs.seed={list(range(300))}")
 
 def plan_of(count: int) -> StudyPlan:
     runs = tuple(RunPlan("st", str(seed), "{}") for seed in range(count))
-    return StudyPlan("study", "dataset", "augmentation", "adversarial", "ood", runs)
+    return StudyPlan(
+        "study", "dataset", "augmentation", (PlannedSuite("quick", "a"),), (PlannedSuite("quick", "o"),), runs
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,7 @@ def recorded(store: Store, run: str, seeds: Sequence[int], **changes: Any) -> No
     """Record the outputs of a part as its last task does."""
     outputs: dict[str, Any] = {
         "dataset": "data/dataset@d",
-        "test_sets": "data/test-sets@s",
+        "test_sets": ["data/test-sets/quick@s"],
         "augmentation": "data/augmentation@a",
     }
     outputs |= {key: [f"runs/st/seed-{seed}/{key}@x" for seed in seeds] for key in ("trained", "adversarial", "ood")}

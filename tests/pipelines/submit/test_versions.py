@@ -103,7 +103,7 @@ def test_what_a_pipeline_needs_follows_from_what_was_compiled(settings: dict[str
     from pipelines.package import canonical
     from pipelines.study_plan import RunPlan, StudyPlan
 
-    plan = StudyPlan("study", "dataset", "augmentation", "adversarial", "ood", (RunPlan("st", "0", "recipe"),))
+    plan = StudyPlan("study", "dataset", "augmentation", (), (), (RunPlan("st", "0", "recipe"),))
     _, platform = canonical(make_pipeline(plan, GraphSettings(Cluster(**settings))))
     assert needs(platform) == fields
 

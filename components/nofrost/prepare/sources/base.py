@@ -224,7 +224,7 @@ def resolve_source(
         raise UserError(
             f"{with_override(origin, location, overrides)}: {location}: {config.source!r} holds images that models are "
             "only tested on, so no dataset is made of it: name it in the test_sets of an ood suite, such as "
-            f"suites.ood.test_sets.NAME.source={config.source}"
+            f"suites.ood.SUITE.test_sets.NAME.source={config.source}"
         )
     location = ".".join((*key, "path"))
     is_named = source.path != DatasetSpec().path or any(

@@ -1,7 +1,10 @@
 """The sections of the report, in their order."""
 
-from nofrost.report.document import Document, Section, numbered
-from nofrost.report.runs import Collected
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from nofrost.report.document import Document, Section, numbered, with_own_ids
+from nofrost.report.runs import Attacked, Collected, Shifted
 from nofrost.report.sections.alarms import alarms
 from nofrost.report.sections.attacks import budget, convergence, tradeoff
 from nofrost.report.sections.calibration import calibration
@@ -19,38 +22,65 @@ from nofrost.report.sections.results import branches, results
 from nofrost.report.sections.test_sets import test_sets
 from nofrost.report.sections.training import cost, training
 
+Build = Callable[[Collected], Iterator[Section | None]]
+
+
+def _once(section: Callable[[Collected], Section | None]) -> Build:
+    """Return what builds a section about the whole study."""
+    return lambda collected: iter([section(collected)])
+
+
+def _attacked(section: Callable[[Attacked], Section | None]) -> Build:
+    """Return what builds a section for each adversarial suite."""
+    return lambda collected: (_headed(section(each), each) for each in collected.attacked)
+
+
+def _shifted(section: Callable[[Shifted], Section | None]) -> Build:
+    """Return what builds a section for each ood suite."""
+    return lambda collected: (_headed(section(each), each) for each in collected.shifted)
+
+
 _SECTIONS = (
-    overview,
-    results,
-    losses,
-    champion,
-    alarms,
-    tradeoff,
-    convergence,
-    budget,
-    properties,
-    corruptions,
-    corrupted_sets,
-    test_sets,
-    calibration,
-    examples,
-    augmentation,
-    branches,
-    mixtures,
-    layers,
-    training,
-    pairs,
-    cost,
-    configuration,
-    origin,
+    _once(overview),
+    _once(results),
+    _attacked(losses),
+    _once(champion),
+    _attacked(alarms),
+    _attacked(tradeoff),
+    _attacked(convergence),
+    _attacked(budget),
+    _attacked(properties),
+    _shifted(corruptions),
+    _shifted(corrupted_sets),
+    _shifted(test_sets),
+    _shifted(calibration),
+    _attacked(examples),
+    _once(augmentation),
+    _attacked(branches),
+    _attacked(mixtures),
+    _attacked(layers),
+    _once(training),
+    _once(pairs),
+    _once(cost),
+    _once(configuration),
+    _once(origin),
 )
 
 
 def build(collected: Collected) -> Document:
-    """Return the report of a study: every section that has something to show."""
-    sections: list[Section] = []
-    for section in _SECTIONS:
-        content = section(collected)
-        if content is not None:
-            sections.append(content)
+    """Return the report of a study: every section that has something to show, for each suite that it is about."""
+    sections = [section for build_of in _SECTIONS for section in build_of(collected) if section is not None]
     return Document(collected.study.title, f"Study {collected.study.name}", numbered(sections))
+
+
+def _headed(section: Section | None, measured: Attacked | Shifted) -> Section | None:
+    """Return a section about one suite, told from those about the others of its kind by heading, anchor and ids."""
+    if section is None or not measured.heading:
+        return section
+    return replace(
+        section,
+        key=f"{section.key}-{measured.suite_id}",
+        title=section.title if measured.heading in section.title else f"{section.title}{measured.suffix}",
+        nav=f"{section.nav}: {measured.suite_id}",
+        blocks=[with_own_ids(block, measured.suite_id) for block in section.blocks],
+    )

@@ -6,35 +6,35 @@ import numpy as np
 
 from nofrost.report import cells, figures, text
 from nofrost.report.document import Column, Figure, Panel, Section, Table
-from nofrost.report.runs import Collected, RecipeRuns, Run
+from nofrost.report.runs import RecipeRuns, Shifted, ShiftedRun
 from nofrost.results import Calibration, ReliabilityBin
 from nofrost.statistics import BINS, confidence_bins
 
 
-def calibration(collected: Collected) -> Section:
+def calibration(shifted: Shifted) -> Section:
     """Return reliability diagrams and expected calibration errors on clean and on corrupted images."""
-    return Section("calibration", "Calibration", "Calibration", [_diagrams(collected), _errors(collected)])
+    return Section("calibration", "Calibration", "Calibration", [_diagrams(shifted), _errors(shifted)])
 
 
-def _measured(run: Run) -> dict[str, Calibration]:
+def _measured(run: ShiftedRun) -> dict[str, Calibration]:
     """Return the calibration on the test images and their corrupted versions, by what is drawn beside the diagram."""
     corrupted = run.ood.corrupted_calibration
     return {"clean": run.ood.clean.calibration, **({"corrupted": corrupted} if corrupted else {})}
 
 
-def _diagrams(collected: Collected) -> Figure:
+def _diagrams(shifted: Shifted) -> Figure:
     panels = []
-    for recipe in collected.recipes:
+    for recipe in shifted.recipes:
         measured = [_measured(run) for run in recipe.runs]
         bins = {name: _pooled(each[name].bins for each in measured) for name in measured[0]}
         svg = figures.reliability_panel(f"reliability-{recipe.position}", recipe.position, bins)
         panels.append(Panel(recipe.name, svg, f"Accuracy by confidence: {_in_words(bins)}.", recipe.position))
-    corrupted = "" if "corrupted" not in _measured(collected.first) else ", below of all corrupted images together"
+    corrupted = "" if "corrupted" not in _measured(shifted.first) else ", below of all corrupted images together"
     caption = (
         f"Reliability: share of images answered right, by the probability that the model gave its answer, in {BINS} "
         f"bins with 95 % Wilson intervals, as if answers were independent; the dashed line is a calibrated model. "
-        f"Above, of {text.plural(collected.first.ood.samples, 'test image')} of {collected.manifest.name}{corrupted}; "
-        f"{text.seeds(collected.study.runs.seed)}. Expected calibration error: {_errors_in_words(collected)}."
+        f"Above, of {text.plural(shifted.first.ood.samples, 'test image')} of {shifted.manifest.name}{corrupted}; "
+        f"{text.seeds(shifted.study.runs.seed)}. Expected calibration error: {_errors_in_words(shifted)}."
     )
     return Figure(caption, panels)
 
@@ -64,10 +64,10 @@ def _in_words(measured: dict[str, list[ReliabilityBin]]) -> str:
     return "; ".join(f"{name}, {surest(bins)}" for name, bins in measured.items())
 
 
-def _errors_in_words(collected: Collected) -> str:
-    decimals = cells.digits(collected)
+def _errors_in_words(shifted: Shifted) -> str:
+    decimals = cells.digits(shifted)
 
-    def of(recipe: RecipeRuns) -> str:
+    def of(recipe: RecipeRuns[ShiftedRun]) -> str:
         measured = [_measured(run) for run in recipe.runs]
         errors = [
             f"{text.with_sign(float(np.mean([each[name].error for each in measured])), decimals)} {name}"
@@ -75,24 +75,24 @@ def _errors_in_words(collected: Collected) -> str:
         ]
         return f"{recipe.name} {text.listed(errors)}"
 
-    return "; ".join(map(of, collected.recipes))
+    return "; ".join(map(of, shifted.recipes))
 
 
-def _errors(collected: Collected) -> Table:
-    decimals, suite = cells.digits(collected), collected.study.suites.ood
-    published = [name for name in suite.test_sets if name in collected.first.ood.corrupted_sets]
+def _errors(shifted: Shifted) -> Table:
+    decimals, suite = cells.digits(shifted), shifted.suite
+    published = [name for name in suite.test_sets if name in shifted.first.ood.corrupted_sets]
     rows = []
-    for recipe in collected.recipes:
+    for recipe in shifted.recipes:
         measured = [_measured(run) for run in recipe.runs]
         values = [[each[name] for each in measured] for name in measured[0]]
         values += [[run.ood.corrupted_sets[name].calibration for run in recipe.runs] for name in published]
         rows.append([cells.recipe_cell(recipe), *(cells.calibration_cell(each, decimals) for each in values)])
-    of_test_images = [Column(name, "test images") for name in _measured(collected.first)]
+    of_test_images = [Column(name, "test images") for name in _measured(shifted.first)]
     columns = [Column("recipe", text=True), *of_test_images, *(Column(name, "published sets") for name in published)]
     caption = (
         f"Expected calibration error in %: the distance of confidence and accuracy, mean over {BINS} bins weighted by "
-        f"their images, of {text.plural(collected.first.ood.samples, 'test image')} of {collected.manifest.name}"
+        f"their images, of {text.plural(shifted.first.ood.samples, 'test image')} of {shifted.manifest.name}"
         f"{' and all their corrupted versions' if len(of_test_images) > 1 else ''}; "
-        f"{cells.spread(collected, '95 % bootstrap interval over images')}. Lower is better."
+        f"{cells.spread(shifted, '95 % bootstrap interval over images')}. Lower is better."
     )
     return Table(caption, columns, rows)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nofrost.data.arrays import read_arrays
 from nofrost.errors import UserError
 from nofrost.report.document import Picture, Pictures
-from nofrost.report.runs import Collected
+from nofrost.report.runs import Shifted
 from nofrost.report.sections.examples import data_uri
 
 # A sheet of more corruptions than these is folded.
@@ -16,13 +16,13 @@ OPEN_ROWS = 8
 LARGEST_PNG, JPEG_QUALITY = 64, 88
 
 
-def corruption_sheet(collected: Collected, names: Sequence[str]) -> Pictures:
+def corruption_sheet(shifted: Shifted, names: Sequence[str]) -> Pictures:
     """Return a test image under corruptions (the rows, in the order of `names`) at each severity (the columns).
 
     Raises:
         UserError: the examples of the evaluation are damaged, or do not hold these corruptions.
     """
-    path = collected.first.folder / "evaluate-ood" / "examples.npz"
+    path = shifted.first.evaluation / "examples.npz"
     arrays = read_arrays(path)
     complete = {"names", "severities", "corrupted", "image"} <= arrays.keys()
     shape = (len(arrays["names"]), len(arrays["severities"]), *arrays["image"].shape) if complete else ()
@@ -39,16 +39,16 @@ def corruption_sheet(collected: Collected, names: Sequence[str]) -> Pictures:
             for image, severity in zip(by_name[name], severities, strict=True)
         ]
         rows.append((words, pictures))
-    step = _step(collected, arrays["image"].shape[0])
+    step = _step(shifted, arrays["image"].shape[0])
     caption = (
-        f"One test image of {collected.manifest.name}, and it under each corruption (nofrost-c) at each severity"
+        f"One test image of {shifted.manifest.name}, and it under each corruption (nofrost-c) at each severity"
         f"{f'; of every {step} × {step} pixels one is kept' if step > 1 else ''}."
     )
     summary = f"One image under all {len(names)} corruptions" if len(names) > OPEN_ROWS else ""
     return Pictures("", caption, rows, severities, "severity", summary=summary)
 
 
-def _step(collected: Collected, height: int) -> int:
+def _step(shifted: Shifted, height: int) -> int:
     """Return the n of every n-th pixel that was kept, from the height of the example."""
-    view = collected.views["corruptions"]
-    return -(-(view.crop if view else collected.manifest.image_size[0]) // height)
+    view = shifted.view
+    return -(-(view.crop if view else shifted.manifest.image_size[0]) // height)

@@ -11,7 +11,7 @@ from nofrost.report import cells, figures, text
 from nofrost.report.compare import Estimate, best_of, compare_on_corruptions, estimate, estimate_mean
 from nofrost.report.document import Block, Cell, Column, Figure, Panel, Section, Table
 from nofrost.report.figures import Bar, Line
-from nofrost.report.runs import Collected, RecipeRuns, Run
+from nofrost.report.runs import RecipeRuns, Shifted, ShiftedRun
 from nofrost.report.sections.corruption_sheet import corruption_sheet
 from nofrost.report.sections.trained_corruptions import trained_corruptions
 from nofrost.results import CorruptionAccuracy, CorruptionError, MeanAccuracy, SeverityPoint
@@ -24,64 +24,62 @@ OPEN_ROWS = 8
 class _Source:
     """Corrupted images: those of the suite (`name` is None), or a test set of published files."""
 
-    collected: Collected
+    shifted: Shifted
     name: str | None
 
     @property
     def key(self) -> str:
         """Unique in the page."""
-        return (
-            "made" if self.name is None else f"set-{list(self.collected.study.suites.ood.test_sets).index(self.name)}"
-        )
+        return "made" if self.name is None else f"set-{list(self.shifted.suite.test_sets).index(self.name)}"
 
     @property
     def corruptions(self) -> list[str]:
         """The corruptions, by family in the papers' order."""
-        return [name for names in by_family(self.of(self.collected.first)).values() for name in names]
+        return [name for names in by_family(self.of(self.shifted.first)).values() for name in names]
 
-    def of(self, run: Run) -> dict[str, CorruptionAccuracy]:
+    def of(self, run: ShiftedRun) -> dict[str, CorruptionAccuracy]:
         return run.ood.corruptions if self.name is None else run.ood.corrupted_sets[self.name].corruptions
 
-    def mean(self, run: Run) -> MeanAccuracy:
+    def mean(self, run: ShiftedRun) -> MeanAccuracy:
         mean = run.ood.mean if self.name is None else run.ood.corrupted_sets[self.name]
         assert mean is not None  # a source has corruptions
         return mean
 
-    def further_means(self, run: Run) -> dict[str, MeanAccuracy]:
+    def further_means(self, run: ShiftedRun) -> dict[str, MeanAccuracy]:
         """The means over the corruptions that the mean leaves out, by family."""
         return (run.ood if self.name is None else run.ood.corrupted_sets[self.name]).further_means
 
-    def error(self, run: Run) -> CorruptionError | None:
+    def error(self, run: ShiftedRun) -> CorruptionError | None:
         return (run.ood if self.name is None else run.ood.corrupted_sets[self.name]).corruption_error
 
     @property
     def basis(self) -> str:
         """The sentence that says on what accuracies were measured."""
-        collected = self.collected
-        count = text.plural(min(_images(self.of(run)) for run in collected.runs), "image")
+        shifted = self.shifted
+        count = text.plural(min(_images(self.of(run)) for run in shifted.runs), "image")
         if self.name is None:
-            images = f"{count} of the test split of {collected.manifest.name}, corrupted here (nofrost-c)"
+            images = f"{count} of the test split of {shifted.manifest.name}, corrupted here (nofrost-c)"
         else:
-            images = f"{count} of {_titled(self.name, collected)}, as published"
-        return f"Accuracy in % on {images}, at every severity; {cells.spread(collected)}."
+            images = f"{count} of {_titled(self.name, shifted)}, as published"
+        return f"Accuracy in % on {images}, at every severity; {cells.spread(shifted)}."
 
 
-def corruptions(collected: Collected) -> Section | None:
+def corruptions(shifted: Shifted) -> Section | None:
     """Return what was measured on the suite's corruptions, and an image under each; None for a suite without any."""
-    suite = collected.study.suites.ood
-    if not collected.first.ood.corruptions:
+    suite = shifted.suite
+    if not shifted.first.ood.corruptions:
         return None
-    source = _Source(collected, None)
-    blocks = [*_blocks(source, _how(collected)), corruption_sheet(collected, source.corruptions)]
-    return Section("corruptions", f"Out of distribution: {suite.title}", "Corruptions", blocks)
+    source = _Source(shifted, None)
+    blocks = [*_blocks(source, _how(shifted)), corruption_sheet(shifted, source.corruptions)]
+    return Section("corruptions", f"Out of distribution: {shifted.heading or suite.title}", "Corruptions", blocks)
 
 
-def corrupted_sets(collected: Collected) -> Section | None:
+def corrupted_sets(shifted: Shifted) -> Section | None:
     """Return what was measured on published sets of corrupted images, or None for a study that has none."""
-    names = [name for name in collected.study.suites.ood.test_sets if name in collected.first.ood.corrupted_sets]
+    names = [name for name in shifted.suite.test_sets if name in shifted.first.ood.corrupted_sets]
     if not names:
         return None
-    blocks = [block for name in names for block in _blocks(_Source(collected, name), "")]
+    blocks = [block for name in names for block in _blocks(_Source(shifted, name), "")]
     return Section("corrupted-sets", "Published sets of corrupted images", "Corrupted sets", blocks)
 
 
@@ -89,9 +87,9 @@ def _blocks(source: _Source, how: str) -> list[Block]:
     return [_means(source, how), _bars(source), _by_corruption(source), _curves(source), _by_severity(source)]
 
 
-def _how(collected: Collected) -> str:
+def _how(shifted: Shifted) -> str:
     """Return how the suite corrupts images, in sentences."""
-    suite = collected.study.suites.ood
+    suite = shifted.suite
     sentences = [f"{cite(suite.citation)}."]
     if suite.parameter_set is not None:
         sentences.append(f"Parameters are those for {suite.parameter_set}.")
@@ -102,8 +100,8 @@ def _how(collected: Collected) -> str:
     return " ".join(sentences)
 
 
-def _titled(name: str, collected: Collected) -> str:
-    own = collected.first.ood.corrupted_sets[name].name
+def _titled(name: str, shifted: Shifted) -> str:
+    own = shifted.first.ood.corrupted_sets[name].name
     return name if own == name else f"{name} ({own})"
 
 
@@ -113,10 +111,10 @@ def _images(measured: dict[str, CorruptionAccuracy]) -> int:
 
 def _means(source: _Source, how: str) -> Table:
     """Return mean accuracies and corruption errors by recipe."""
-    collected, decimals = source.collected, cells.digits(source.collected)
-    best = best_of(collected, compare_on_corruptions(collected, source.name))
+    shifted, decimals = source.shifted, cells.digits(source.shifted)
+    best = best_of(shifted.recipes, compare_on_corruptions(shifted, source.name))
     apart = set_apart(source.corruptions)
-    with_error = all(source.error(run) is not None for run in collected.runs)
+    with_error = all(source.error(run) is not None for run in shifted.runs)
     rows = [
         [
             cells.recipe_cell(recipe),
@@ -128,7 +126,7 @@ def _means(source: _Source, how: str) -> Table:
             ),
             *(_error_cells(source, recipe, decimals) if with_error else ()),
         ]
-        for recipe in collected.recipes
+        for recipe in shifted.recipes
     ]
     counted = averaged(source.corruptions)
     columns = [
@@ -141,7 +139,7 @@ def _means(source: _Source, how: str) -> Table:
         source.basis,
         how,
         _what_is_averaged(counted, apart),
-        trained_corruptions(collected, source.corruptions),
+        trained_corruptions(shifted, source.corruptions),
     ]
     if with_error:
         columns += [Column("mCE", "corruption error"), Column("relative mCE", "corruption error")]
@@ -153,7 +151,7 @@ def _means(source: _Source, how: str) -> Table:
             sentences.append("On nofrost-c neither stands beside numbers printed for the published files.")
     if best is not None:
         sentences.append(cells.STAR_OF_MEANS)
-    title = "" if source.name is None else _titled(source.name, collected)
+    title = "" if source.name is None else _titled(source.name, shifted)
     return Table(" ".join(filter(None, sentences)), columns, rows, title=title)
 
 
@@ -169,11 +167,11 @@ def _what_is_averaged(counted: Sequence[str], apart: Mapping[str, Sequence[str]]
     return f"The mean is over {which}{f'; {families} stand apart' if apart else ''}."
 
 
-def _mean(source: _Source, recipe: RecipeRuns) -> Estimate:
+def _mean(source: _Source, recipe: RecipeRuns[ShiftedRun]) -> Estimate:
     return estimate_mean([source.mean(run) for run in recipe.runs])
 
 
-def _error_cells(source: _Source, recipe: RecipeRuns, decimals: int) -> list[Cell]:
+def _error_cells(source: _Source, recipe: RecipeRuns[ShiftedRun], decimals: int) -> list[Cell]:
     errors = [error for run in recipe.runs if (error := source.error(run)) is not None]
     return [
         cells.number_cell([error.mce for error in errors], decimals),
@@ -181,52 +179,52 @@ def _error_cells(source: _Source, recipe: RecipeRuns, decimals: int) -> list[Cel
     ]
 
 
-def _under(source: _Source, recipe: RecipeRuns, name: str) -> Estimate:
+def _under(source: _Source, recipe: RecipeRuns[ShiftedRun], name: str) -> Estimate:
     return estimate_mean([source.of(run)[name] for run in recipe.runs])
 
 
 def _bars(source: _Source) -> Figure:
-    collected, decimals = source.collected, cells.digits(source.collected)
+    shifted, decimals = source.shifted, cells.digits(source.shifted)
     panels = []
     for family, names in by_family(source.corruptions).items():
         groups = {
-            _words(name): [Bar(recipe.position, _under(source, recipe, name)) for recipe in collected.recipes]
+            _words(name): [Bar(recipe.position, _under(source, recipe, name)) for recipe in shifted.recipes]
             for name in names
         }
         svg = figures.bar_panel(f"bars-{source.key}-{family}", groups)
         values = [
-            f"{name}: {', '.join(_named(collected, [bar.accuracy for bar in bars], decimals))}"
+            f"{name}: {', '.join(_named(shifted, [bar.accuracy for bar in bars], decimals))}"
             for name, bars in groups.items()
         ]
         panels.append(Panel(family, svg, f"Bars of the mean accuracy over severities. {'; '.join(values)}."))
     caption = f"Mean accuracy over severities under each corruption, by family. {source.basis}"
-    return Figure(caption, panels, cells.legend(collected), wide=True)
+    return Figure(caption, panels, cells.legend(shifted), wide=True)
 
 
-def _named(collected: Collected, values: Sequence[Estimate], decimals: int) -> Iterator[str]:
-    for recipe, value in zip(collected.recipes, values, strict=True):
+def _named(shifted: Shifted, values: Sequence[Estimate], decimals: int) -> Iterator[str]:
+    for recipe, value in zip(shifted.recipes, values, strict=True):
         yield f"{recipe.name} {text.with_sign(value.value, decimals)}"
 
 
 def _by_corruption(source: _Source) -> Table:
-    decimals = cells.digits(source.collected)
+    decimals = cells.digits(source.shifted)
     rows = [
         [
             Cell(_words(name), small=family),
-            *(cells.estimate_cell(_under(source, recipe, name), decimals) for recipe in source.collected.recipes),
+            *(cells.estimate_cell(_under(source, recipe, name), decimals) for recipe in source.shifted.recipes),
         ]
         for family, names in by_family(source.corruptions).items()
         for name in names
     ]
     columns = [
         Column("corruption", text=True),
-        *(Column(recipe.name, "mean over severities") for recipe in source.collected.recipes),
+        *(Column(recipe.name, "mean over severities") for recipe in source.shifted.recipes),
     ]
     summary = f"All {len(rows)} corruptions" if len(rows) > OPEN_ROWS else ""
     return Table(f"The numbers of the bars. {source.basis}", columns, rows, summary=summary)
 
 
-def _at(source: _Source, recipe: RecipeRuns, name: str) -> dict[int, Estimate]:
+def _at(source: _Source, recipe: RecipeRuns[ShiftedRun], name: str) -> dict[int, Estimate]:
     """Return by severity the accuracy under a corruption, where all runs measured it."""
     curves: list[dict[int, SeverityPoint]] = [
         {point.severity: point for point in source.of(run)[name].severities} for run in recipe.runs
@@ -239,30 +237,30 @@ def _at(source: _Source, recipe: RecipeRuns, name: str) -> dict[int, Estimate]:
 
 
 def _curves(source: _Source) -> Figure:
-    collected, decimals = source.collected, cells.digits(source.collected)
-    lines = {name: [_line(source, recipe, name) for recipe in collected.recipes] for name in source.corruptions}
+    shifted, decimals = source.shifted, cells.digits(source.shifted)
+    lines = {name: [_line(source, recipe, name) for recipe in shifted.recipes] for name in source.corruptions}
     panels = []
     for name, svg in zip(lines, figures.severity_panels(source.key, lines), strict=True):
-        ends = ", ".join(_named(collected, [line.y[-1] for line in lines[name]], decimals))
+        ends = ", ".join(_named(shifted, [line.y[-1] for line in lines[name]], decimals))
         alt = f"Accuracy against the severity of {_words(name)}; at severity {lines[name][0].x[-1]}: {ends}."
         panels.append(Panel(_words(name), svg, alt))
     caption = f"Accuracy against the severity of each corruption, 1 mild to 5 strong. {source.basis}"
-    return Figure(caption, panels, cells.legend(collected))
+    return Figure(caption, panels, cells.legend(shifted))
 
 
-def _line(source: _Source, recipe: RecipeRuns, name: str) -> Line:
+def _line(source: _Source, recipe: RecipeRuns[ShiftedRun], name: str) -> Line:
     points = _at(source, recipe, name)
     return Line(recipe.position, list(points), list(points.values()))
 
 
 def _by_severity(source: _Source) -> Table:
-    decimals = cells.digits(source.collected)
+    decimals = cells.digits(source.shifted)
     severities = sorted(
-        {point.severity for each in source.of(source.collected.first).values() for point in each.severities}
+        {point.severity for each in source.of(source.shifted.first).values() for point in each.severities}
     )
     rows = []
     for name in source.corruptions:
-        for recipe in source.collected.recipes:
+        for recipe in source.shifted.recipes:
             points = _at(source, recipe, name)
             accuracies = (points.get(severity) for severity in severities)
             values = [cells.estimate_cell(value, decimals) if value else Cell("") for value in accuracies]

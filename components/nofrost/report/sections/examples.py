@@ -15,7 +15,7 @@ from nofrost.errors import UserError
 from nofrost.report import cells
 from nofrost.report.cells import ICONS
 from nofrost.report.document import Block, Paragraph, Picture, Pictures, Section
-from nofrost.report.runs import Collected, RecipeRuns
+from nofrost.report.runs import Attacked, AttackedRun, Collected, RecipeRuns, Run, StudyRuns
 
 # In pixels. Larger images are shown smaller, or a report on ImageNet would take tens of megabytes.
 LARGEST_SIDE = 160
@@ -59,11 +59,9 @@ _KEYS = {"images", "adversarial", "labels", "predictions", "adversarial_predicti
 Arrays = dict[str, NDArray[Any]]
 
 
-def examples(collected: Collected) -> Section | None:
+def examples(attacked: Attacked) -> Section | None:
     """Return attacked test images of every recipe's first run, or None when none were kept."""
-    examples_by_recipe = [
-        (recipe, _read(recipe.runs[0].folder / "evaluate-adversarial" / "examples.npz")) for recipe in collected.recipes
-    ]
+    examples_by_recipe = [(recipe, _read(recipe.runs[0].evaluation / "examples.npz")) for recipe in attacked.recipes]
     kept = [(recipe, arrays) for recipe, arrays in examples_by_recipe if len(arrays["labels"])]
     if not kept:
         return None
@@ -74,7 +72,7 @@ def examples(collected: Collected) -> Section | None:
         "Pixels are not smoothed."
     )
     blocks: list[Block] = [introduction]
-    blocks += [_pictures(collected, recipe, arrays, factor) for recipe, arrays in kept]
+    blocks += [_pictures(attacked, recipe, arrays, factor) for recipe, arrays in kept]
     return Section("examples", "What the attack does", "Examples", blocks)
 
 
@@ -86,13 +84,13 @@ def _read(path: Path) -> Arrays:
     return {key: array if key == "attack" else array[:SHOWN] for key, array in arrays.items()}
 
 
-def _pictures(collected: Collected, recipe: RecipeRuns, arrays: Arrays, factor: int) -> Pictures:
-    labels = [_class(collected, label) for label in arrays["labels"]]
+def _pictures(attacked: Attacked, recipe: RecipeRuns[AttackedRun], arrays: Arrays, factor: int) -> Pictures:
+    labels = [_class(attacked, label) for label in arrays["labels"]]
 
     def answered(images: NDArray[Any], predictions: NDArray[Any], what: str) -> list[Picture]:
         pictures = []
         for image, prediction, label in zip(images, predictions, labels, strict=True):
-            answer = _class(collected, prediction)
+            answer = _class(attacked, prediction)
             note = f"{answer} {ICONS['pass' if answer == label else 'fail']}"
             pictures.append(Picture(data_uri(image), f"{what} image of class {label}, answered {answer}", [note]))
         return pictures
@@ -109,13 +107,13 @@ def _pictures(collected: Collected, recipe: RecipeRuns, arrays: Arrays, factor: 
     run = recipe.runs[0]
     caption = (
         f"{recipe.name}, seed {run.seed}: {len(labels)} of {run.adversarial.samples} test images of "
-        f"{collected.manifest.name} under {arrays['attack'].ravel()[0]} within {cells.threat(collected)}."
+        f"{attacked.manifest.name} under {arrays['attack'].ravel()[0]} within {cells.threat(attacked)}."
     )
     return Pictures(recipe.name, caption, rows, labels, "label", recipe.position)
 
 
-def _class(collected: Collected, index: Any) -> str:
-    names = collected.manifest.classes
+def _class(seen: StudyRuns[Run], index: Any) -> str:
+    names = seen.manifest.classes
     return names[int(index)] if 0 <= int(index) < len(names) else str(int(index))
 
 

@@ -9,7 +9,7 @@ from nofrost.config import cite
 from nofrost.report import cells, figures, text
 from nofrost.report.collect import BatchNorm, read_batch_norms
 from nofrost.report.document import Block, Cell, Column, Figure, Panel, Paragraph, Section, Table
-from nofrost.report.runs import Collected, RecipeRuns
+from nofrost.report.runs import Attacked, AttackedRun, RecipeRuns
 from nofrost.results import WeightNorms
 from nofrost.statistics import mean_and_deviation
 
@@ -22,15 +22,13 @@ Values = NDArray[np.float32]
 Branches = dict[str, list[BatchNorm]]
 
 
-def layers(collected: Collected) -> Section | None:
+def layers(attacked: Attacked) -> Section | None:
     """Return the figures of the batch norms and the table of weight norms of every recipe's first run, or None."""
     # Of all seeds, so that a damaged file is an error, although only those of the first are shown.
-    read = [(recipe, [read_batch_norms(run) for run in recipe.runs]) for recipe in collected.recipes]
+    read = [(recipe, [read_batch_norms(run) for run in recipe.runs]) for recipe in attacked.recipes]
     batch_norms = [(recipe, first) for recipe, (first, *_) in read if first]
     weight_norms = [
-        (recipe, norms)
-        for recipe in collected.recipes
-        if (norms := recipe.runs[0].adversarial.weight_norms) is not None
+        (recipe, norms) for recipe in attacked.recipes if (norms := recipe.runs[0].adversarial.weight_norms) is not None
     ]
     blocks: list[Block] = []
     if batch_norms:
@@ -38,11 +36,11 @@ def layers(collected: Collected) -> Section | None:
         blocks += _channels(batch_norms)
     if weight_norms:
         blocks.append(_weights(weight_norms))
-    if all("tilting_angle" in run.adversarial.properties for run in collected.runs):
-        blocks.append(_tilting(collected))
+    if all("tilting_angle" in run.adversarial.properties for run in attacked.runs):
+        blocks.append(_tilting(attacked))
     if not blocks:
         return None
-    seed = collected.study.runs.seed
+    seed = attacked.study.runs.seed
     if len(seed) > 1:
         blocks.insert(0, Paragraph(f"The training with seed {seed[0]} of each recipe is shown."))
     return Section("layers", "Batch norm statistics and weights", "Layers", blocks)
@@ -55,12 +53,12 @@ def _introduction() -> Paragraph:
     )
 
 
-def _titled(recipe: RecipeRuns, branches: Branches) -> Iterator[tuple[str, list[BatchNorm]]]:
+def _titled(recipe: RecipeRuns[AttackedRun], branches: Branches) -> Iterator[tuple[str, list[BatchNorm]]]:
     for branch, norms in branches.items():
         yield (recipe.name if branch == "all" else f"{recipe.name}, {branch}"), norms
 
 
-def _gains_and_shifts(batch_norms: Sequence[tuple[RecipeRuns, Branches]]) -> Figure:
+def _gains_and_shifts(batch_norms: Sequence[tuple[RecipeRuns[AttackedRun], Branches]]) -> Figure:
     titles, parts = [], []
     for recipe, branches in batch_norms:
         for title, norms in _titled(recipe, branches):
@@ -78,7 +76,7 @@ def _gains_and_shifts(batch_norms: Sequence[tuple[RecipeRuns, Branches]]) -> Fig
     return Figure(caption, panels)
 
 
-def _statistics(batch_norms: Sequence[tuple[RecipeRuns, Branches]]) -> Figure:
+def _statistics(batch_norms: Sequence[tuple[RecipeRuns[AttackedRun], Branches]]) -> Figure:
     shared = [(recipe, branches["all"]) for recipe, branches in batch_norms if "all" in branches]
     panels, names = [], []
     if shared:
@@ -106,7 +104,7 @@ def _statistics(batch_norms: Sequence[tuple[RecipeRuns, Branches]]) -> Figure:
     return Figure(caption, panels, [(recipe.name, recipe.position) for recipe, _ in batch_norms])
 
 
-def _channels(batch_norms: Sequence[tuple[RecipeRuns, Branches]]) -> Iterator[Figure]:
+def _channels(batch_norms: Sequence[tuple[RecipeRuns[AttackedRun], Branches]]) -> Iterator[Figure]:
     """Yield the figure of a mixture's two branches, and that of mini-batches, where there is one."""
     branch_panels: list[Panel] = []
     batch_panels: list[Panel] = []
@@ -141,7 +139,7 @@ def _channels(batch_norms: Sequence[tuple[RecipeRuns, Branches]]) -> Iterator[Fi
         )
 
 
-def _panel(name: str, recipe: RecipeRuns, title: str, sources: dict[str, tuple[Values, Values]]) -> Panel:
+def _panel(name: str, recipe: RecipeRuns[AttackedRun], title: str, sources: dict[str, tuple[Values, Values]]) -> Panel:
     ranges = [
         f"{source} variance {variance.min():.3g} to {variance.max():.3g}" for source, (_, variance) in sources.items()
     ]
@@ -149,7 +147,7 @@ def _panel(name: str, recipe: RecipeRuns, title: str, sources: dict[str, tuple[V
     return Panel(title, svg, f"Mean and variance by channel of {title}: {'; '.join(ranges)}.", recipe.position)
 
 
-def _weights(weight_norms: Sequence[tuple[RecipeRuns, WeightNorms]]) -> Table:
+def _weights(weight_norms: Sequence[tuple[RecipeRuns[AttackedRun], WeightNorms]]) -> Table:
     rows = []
     for recipe, norms in weight_norms:
         largest = max(norms.layers, key=lambda layer: layer.spectral)
@@ -177,9 +175,9 @@ def _weights(weight_norms: Sequence[tuple[RecipeRuns, WeightNorms]]) -> Table:
     return Table(caption, columns, rows)
 
 
-def _tilting(collected: Collected) -> Table:
+def _tilting(attacked: Attacked) -> Table:
     names = {"tilting_angle": "all pixels", "tilting_angle_live": "live pixels"}
-    rows = [[cells.recipe_cell(recipe), *(_angle(recipe, name) for name in names)] for recipe in collected.recipes]
+    rows = [[cells.recipe_cell(recipe), *(_angle(recipe, name) for name in names)] for recipe in attacked.recipes]
     caption = (
         "Tilting angle of linear classifiers in degrees, from 0 to 90 (galloway2019 §3): between the decision boundary "
         "and that of the nearest-centroid classifier of the training images, in the coordinates of the images. Live "
@@ -188,7 +186,7 @@ def _tilting(collected: Collected) -> Table:
     return Table(caption, [Column("recipe", text=True), *(Column(title) for title in names.values())], rows)
 
 
-def _angle(recipe: RecipeRuns, name: str) -> Cell:
+def _angle(recipe: RecipeRuns[AttackedRun], name: str) -> Cell:
     means = [run.adversarial.properties[name].mean for run in recipe.runs]
     mean, deviation = mean_and_deviation([each for each in means if each is not None])
     return Cell(f"{mean:.1f}", small="" if deviation is None else f"± {deviation:.1f}")

@@ -5,20 +5,20 @@ from collections.abc import Sequence
 from nofrost.report import cells, text
 from nofrost.report.compare import estimate, estimate_value
 from nofrost.report.document import Cell, Column, Paragraph, Section, Table
-from nofrost.report.runs import Collected
+from nofrost.report.runs import Attacked
 from nofrost.results import GeneralisationGap
 from nofrost.statistics import mean_and_deviation
 
 
-def losses(collected: Collected) -> Section | None:
+def losses(attacked: Attacked) -> Section | None:
     """Return the table of losses, or None where no recipe was measured so."""
-    runs = list(collected.runs)
-    names = [name for name in collected.conditions if all(name in run.adversarial.cross_entropy for run in runs)]
+    runs = list(attacked.runs)
+    names = [name for name in attacked.conditions if all(name in run.adversarial.cross_entropy for run in runs)]
     if not names:
         return None
-    tables = [_losses(collected, names)]
+    tables = [_losses(attacked, names)]
     if all(run.adversarial.training for run in runs):
-        tables.append(_training(collected))
+        tables.append(_training(attacked))
     introduction = Paragraph(
         "The cross-entropy of the true class in nats, averaged over all images; those that are wrong without an attack "
         "are attacked too. A loss near the logarithm of the number of classes is that of a guess."
@@ -26,9 +26,9 @@ def losses(collected: Collected) -> Section | None:
     return Section("losses", "Loss and top-5 accuracy", "Loss, top-5", [introduction, *tables])
 
 
-def _losses(collected: Collected, names: Sequence[str]) -> Table:
-    decimals = cells.digits(collected)
-    with_top_5 = [name for name in names if all(name in run.adversarial.top_5 for run in collected.runs)]
+def _losses(attacked: Attacked, names: Sequence[str]) -> Table:
+    decimals = cells.digits(attacked)
+    with_top_5 = [name for name in names if all(name in run.adversarial.top_5 for run in attacked.runs)]
     rows = [
         [
             cells.recipe_cell(recipe),
@@ -38,22 +38,22 @@ def _losses(collected: Collected, names: Sequence[str]) -> Table:
                 for name in with_top_5
             ),
         ]
-        for recipe in collected.recipes
+        for recipe in attacked.recipes
     ]
     columns = [
         Column("recipe", text=True),
         *(Column(name, "cross-entropy, nats") for name in names),
         *(Column(name, "top-5 accuracy, %") for name in with_top_5),
     ]
-    spread = cells.spread(collected, "95 % interval over images (Student's of a loss, Wilson's of an accuracy)")
-    images = text.plural(collected.first.adversarial.samples, "test image")
-    return Table(f"Over {images} of {collected.manifest.name}, under each attack; {spread}.", columns, rows)
+    spread = cells.spread(attacked, "95 % interval over images (Student's of a loss, Wilson's of an accuracy)")
+    images = text.plural(attacked.first.adversarial.samples, "test image")
+    return Table(f"Over {images} of {attacked.manifest.name}, under each attack; {spread}.", columns, rows)
 
 
-def _training(collected: Collected) -> Table:
-    decimals = cells.digits(collected)
+def _training(attacked: Attacked) -> Table:
+    decimals = cells.digits(attacked)
     rows = []
-    for recipe in collected.recipes:
+    for recipe in attacked.recipes:
         found = [run.adversarial.training for run in recipe.runs if run.adversarial.training]
         rows.append(
             [
@@ -73,11 +73,11 @@ def _training(collected: Collected) -> Table:
         Column("training", "cross-entropy, nats"),
         Column("gap", "cross-entropy, nats"),
     ]
-    first = collected.first.adversarial.training
+    first = attacked.first.adversarial.training
     images = text.plural(first.accuracy.total, "training image") if first else ""
     caption = (
-        f"The generalisation gap: {images} of {collected.manifest.name} without augmentation against the clean test "
-        f"images, by how much a model is better on what it was trained on; {cells.spread(collected)}."
+        f"The generalisation gap: {images} of {attacked.manifest.name} without augmentation against the clean test "
+        f"images, by how much a model is better on what it was trained on; {cells.spread(attacked)}."
     )
     return Table(caption, columns, rows, title="Generalisation gap")
 

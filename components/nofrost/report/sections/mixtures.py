@@ -7,7 +7,7 @@ from nofrost.report import cells, figures, text
 from nofrost.report.compare import Estimate, estimate
 from nofrost.report.document import Cell, Column, Figure, Panel, Paragraph, Section, Table
 from nofrost.report.figures import Curve
-from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns
+from nofrost.report.runs import CLEAN, WORST_CASE, Attacked, AttackedRun, RecipeRuns
 
 
 class _Averaging(NamedTuple):
@@ -23,14 +23,14 @@ class _Averaging(NamedTuple):
 
 Along = list[tuple[float, dict[str, Estimate]]]
 """By growing γ, the accuracy by condition."""
-Measured = tuple[RecipeRuns, dict[_Averaging, Along]]
+Measured = tuple[RecipeRuns[AttackedRun], dict[_Averaging, Along]]
 
 
-def mixtures(collected: Collected) -> Section | None:
+def mixtures(attacked: Attacked) -> Section | None:
     """Return the curves along γ and their numbers, or None when no model was measured with several mixtures."""
     measured = {
         recipe.position: (recipe, _by_averaging(recipe))
-        for recipe in collected.recipes
+        for recipe in attacked.recipes
         if all(run.adversarial.mixtures for run in recipe.runs)
     }
     if not measured:
@@ -40,25 +40,25 @@ def mixtures(collected: Collected) -> Section | None:
     for number, place in enumerate(places):
         shown = [(recipe, by_place[place]) for recipe, by_place in measured.values() if place in by_place]
         curves = [_curve(recipe, along) for recipe, along in shown]
-        words = [_in_words(recipe, along, cells.digits(collected)) for recipe, along in shown]
+        words = [_in_words(recipe, along, cells.digits(attacked)) for recipe, along in shown]
         svg = figures.mixture_curve(f"mixtures-{number}", curves)
         panels.append(Panel(place.title(), svg, f"Curve of clean against worst-case accuracy: {'; '.join(words)}."))
     attacks = text.listed(name for name in _conditions(measured.values()) if name not in (CLEAN, WORST_CASE))
     caption = (
         "Clean against worst-case accuracy of one checkpoint by the weight γ of its adversarial branch, which is "
         f"written at the ends; a panel for each place where the branches are averaged. Worst case over {attacks} "
-        f"within {cells.threat(collected)}, made against that mixture. {cells.basis(collected)}"
+        f"within {cells.threat(attacked)}, made against that mixture. {cells.basis(attacked)}"
     )
     introduction = Paragraph(
         "The weight of the adversarial branch trades clean for robust accuracy without training again. Each point was "
         "attacked separately."
     )
     legend = [(recipe.name, position) for position, (recipe, _) in measured.items()]
-    figure, table = Figure(caption, panels, legend), _numbers(collected, list(measured.values()))
+    figure, table = Figure(caption, panels, legend), _numbers(attacked, list(measured.values()))
     return Section("mixtures", "Mixtures of branches", "Mixtures", [introduction, figure, table])
 
 
-def _by_averaging(recipe: RecipeRuns) -> dict[_Averaging, Along]:
+def _by_averaging(recipe: RecipeRuns[AttackedRun]) -> dict[_Averaging, Along]:
     """Return the accuracies of the mixtures that all runs of the recipe have."""
     runs = [
         {(_Averaging(each.inference, each.share), each.weight): each for each in run.adversarial.mixtures}
@@ -74,11 +74,11 @@ def _by_averaging(recipe: RecipeRuns) -> dict[_Averaging, Along]:
     return {place: sorted(along, key=lambda point: point[0]) for place, along in found.items()}
 
 
-def _curve(recipe: RecipeRuns, along: Along) -> Curve:
+def _curve(recipe: RecipeRuns[AttackedRun], along: Along) -> Curve:
     return Curve(recipe.position, [(weight, each[CLEAN], each[WORST_CASE]) for weight, each in along])
 
 
-def _in_words(recipe: RecipeRuns, along: Along, decimals: int) -> str:
+def _in_words(recipe: RecipeRuns[AttackedRun], along: Along, decimals: int) -> str:
     ends = [
         f"{text.with_sign(each[CLEAN].value, decimals)} clean and "
         f"{text.with_sign(each[WORST_CASE].value, decimals)} in the worst case at γ = {weight:g}"
@@ -92,8 +92,8 @@ def _conditions(measured: Iterable[Measured]) -> list[str]:
     return list(dict.fromkeys(name for _, accuracies in points for name in accuracies))
 
 
-def _numbers(collected: Collected, measured: Sequence[Measured]) -> Table:
-    decimals, conditions = cells.digits(collected), _conditions(measured)
+def _numbers(attacked: Attacked, measured: Sequence[Measured]) -> Table:
+    decimals, conditions = cells.digits(attacked), _conditions(measured)
     rows = [
         [
             cells.recipe_cell(recipe),
@@ -109,6 +109,6 @@ def _numbers(collected: Collected, measured: Sequence[Measured]) -> Table:
         Column("recipe", text=True),
         Column("averaged", text=True),
         Column("γ"),
-        *(Column(collected.title(name)) for name in conditions),
+        *(Column(attacked.title(name)) for name in conditions),
     ]
-    return Table(f"The numbers of the figure. {cells.basis(collected)}", columns, rows, summary="The numbers")
+    return Table(f"The numbers of the figure. {cells.basis(attacked)}", columns, rows, summary="The numbers")

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from nofrost.config import study_as_yaml
 from nofrost.report import cells, text
 from nofrost.report.document import Cell, Code, Column, Facts, Paragraph, Section, Table
-from nofrost.report.runs import Collected
+from nofrost.report.runs import Attacked, Collected
 from nofrost.report.sections.overview import CHECKSUM
 from nofrost.results import Protocol
 
@@ -45,14 +45,14 @@ def configuration(collected: Collected) -> Section:
 def origin(collected: Collected) -> Section:
     """Return versions and checksums."""
     runs = [(recipe, run) for recipe in collected.recipes for run in recipe.runs]
+    indices = _indices(collected)
     libraries = list(dict.fromkeys(name for _, run in runs for name in run.record.libraries))
     rows = [
         [
             cells.run_cell(recipe, run),
             Cell(run.record.nofrost),
             *(Cell(run.record.libraries.get(name, "")) for name in libraries),
-            _checksum(run.adversarial.indices_sha256),
-            _checksum(run.ood.indices_sha256),
+            *(_checksum(of_runs[run.name]) for of_runs in indices.values()),
             _checksum(collected.inputs[f"runs/{run.name}"]),
         ]
         for recipe, run in runs
@@ -61,18 +61,18 @@ def origin(collected: Collected) -> Section:
         Column("run", text=True),
         Column("nofrost", "versions at training", text=True),
         *(Column(name, "versions at training", text=True) for name in libraries),
-        Column("attacked images", "SHA-256", text=True),
-        Column("corrupted images", "SHA-256", text=True),
+        *(Column(title, "SHA-256", text=True) for title in indices),
         Column("result files", "SHA-256", text=True),
     ]
     caption = (
         "Versions at training, and the first digits of the checksums of the test images' indices (in full in "
         "metrics.json of each run) and of the files this report was made from (in full in record.json beside it)."
     )
-    suites = collected.study.suites
+    of_suites = [f"attacks{each.suffix} {each.suite.seed}" for each in collected.attacked]
+    of_suites += [f"corruptions{each.suffix} {each.suite.seed}" for each in collected.shifted]
     seeds = (
         f"dataset {collected.study.dataset.seed}, augmentation {collected.study.augmentation.seed}, training "
-        f"{text.listed(collected.study.runs.seed)}, attacks {suites.adversarial.seed}, corruptions {suites.ood.seed}"
+        f"{text.listed(collected.study.runs.seed)}, {', '.join(of_suites)}"
     )
     sets = [(f"SHA-256 of {name}", value) for name, value in collected.inputs.items() if not name.startswith("runs/")]
     sources = [
@@ -81,20 +81,35 @@ def origin(collected: Collected) -> Section:
         if value.startswith(CHECKSUM)
     ]
     facts = Facts([("Report made by", f"nofrost {version('nofrost')}"), ("Seeds", seeds), *sets, *sources])
-    return Section("record", "Record", "Record", [facts, Table(caption, columns, rows), _protocol(collected)])
+    return Section(
+        "record", "Record", "Record", [facts, Table(caption, columns, rows), *map(_protocol, collected.attacked)]
+    )
 
 
-def _protocol(collected: Collected) -> Table:
+def _indices(collected: Collected) -> dict[str, dict[str, str]]:
+    """Return the checksums of the images' indices by title of their column and name of the run."""
+    attacked = {
+        f"attacked images{each.suffix}": {run.name: run.adversarial.indices_sha256 for run in each.runs}
+        for each in collected.attacked
+    }
+    shifted = {
+        f"corrupted images{each.suffix}": {run.name: run.ood.indices_sha256 for run in each.runs}
+        for each in collected.shifted
+    }
+    return attacked | shifted
+
+
+def _protocol(attacked: Attacked) -> Table:
     """Return how the attacks were computed."""
     rows = [
-        [Cell(title), Cell(_common([(run.name, words(run.protocol)) for run in collected.runs]))]
+        [Cell(title), Cell(_common([(run.name, words(run.protocol)) for run in attacked.runs]))]
         for title, words in _PROTOCOL_ROWS
     ]
     caption = (
-        f"How the adversarial evaluations of {collected.manifest.name} were computed: the protocol record of each run "
+        f"How the adversarial evaluations of {attacked.manifest.name} were computed: the protocol record of each run "
         "(record.json), in one line where all runs agree."
     )
-    return Table(caption, [Column("protocol", text=True), Column("value", text=True)], rows)
+    return Table(caption, [Column("protocol", text=True), Column("value", text=True)], rows, attacked.heading)
 
 
 def _common(values: list[tuple[str, str]]) -> str:

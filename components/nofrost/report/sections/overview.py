@@ -1,10 +1,12 @@
 """The head of the report: the main conclusions, the limits of the data, and the facts of the study."""
 
+from collections.abc import Sequence
+
 from nofrost.config import cite
 from nofrost.report import cells, text
-from nofrost.report.compare import best_recipe
+from nofrost.report.compare import best_of, best_recipe, compare_on_corruptions, estimate_mean
 from nofrost.report.document import Facts, KeyPoints, Paragraph, Section
-from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns
+from nofrost.report.runs import CLEAN, WORST_CASE, Attacked, AttackedRun, Collected, RecipeRuns, Shifted
 from nofrost.report.sections.training import has_overfitted
 from nofrost.statistics import wilson_interval
 
@@ -22,12 +24,10 @@ def overview(collected: Collected) -> Section:
 
 def _facts(collected: Collected) -> list[tuple[str, str]]:
     manifest, study = collected.manifest, collected.study
-    suite = study.suites.adversarial
     counts = [
         f"{text.count(split.count)} {'training' if name == 'train' else name}"
         for name, split in manifest.splits.items()
     ]
-    samples = sorted({run.adversarial.samples for run in collected.runs})
     height, width = manifest.image_size
     colours = {1: "grey levels", 3: "RGB"}.get(manifest.channels, f"{manifest.channels} channels")
     return [
@@ -38,19 +38,31 @@ def _facts(collected: Collected) -> list[tuple[str, str]]:
         ("Provenance", _provenance(manifest.provenance)),
         ("Licence", manifest.licence or "not stated"),
         ("Seeds", f"{text.listed(study.runs.seed)} (one training for each recipe and seed)"),
-        ("Attacked", f"{' or '.join(map(text.count, samples))} test images within {cells.threat(collected)}"),
-        ("Suite", f"{suite.title}: {cite(suite.citation)}"),
-        ("Protocol", f"{suite.protocol}: {text.PROTOCOLS[suite.protocol]}"),
-        ("Out of distribution", f"{study.suites.ood.title}: {cite(study.suites.ood.citation)}"),
+        *(fact for attacked in collected.attacked for fact in _suite_facts(attacked)),
+        *(
+            ("Out of distribution", f"{shifted.heading or shifted.suite.title}: {cite(shifted.suite.citation)}")
+            for shifted in collected.shifted
+        ),
         ("Trained on", text.listed(sorted({run.timing.device for run in collected.runs}))),
+    ]
+
+
+def _suite_facts(attacked: Attacked) -> list[tuple[str, str]]:
+    suite, samples = attacked.suite, sorted({run.adversarial.samples for run in attacked.runs})
+    return [
+        ("Attacked", f"{' or '.join(map(text.count, samples))} test images within {cells.threat(attacked)}"),
+        ("Suite", f"{attacked.heading or suite.title}: {cite(suite.citation)}"),
+        ("Protocol", f"{suite.protocol}: {text.PROTOCOLS[suite.protocol]}"),
     ]
 
 
 def _views(collected: Collected) -> list[tuple[str, str]]:
     """Return how images were resized and cropped, if they were."""
-    views = {suite: text.view(view) for suite, view in collected.views.items()}
-    if not any(collected.views.values()):
+    used = {f"attacks{each.suffix}": each.view for each in collected.attacked}
+    used |= {f"corruptions{each.suffix}": each.view for each in collected.shifted}
+    if not any(used.values()):
         return []
+    views = {suite: text.view(view) for suite, view in used.items()}
     distinct = set(views.values())
     told = distinct.pop() if len(distinct) == 1 else "; ".join(f"{suite}: {view}" for suite, view in views.items())
     return [("Evaluated", told)]
@@ -69,52 +81,82 @@ def _classes(names: tuple[str, ...]) -> str:
 
 
 def _key_points(collected: Collected) -> list[str]:
-    attacks = text.listed(collected.study.suites.adversarial.attacks)
-    sentences = [
-        _leader(collected, CLEAN, "On clean test images"),
-        _leader(collected, WORST_CASE, f"Under the worst case of {attacks} within {cells.threat(collected)}"),
-        text.UPPER_BOUND,
-    ]
-    raised = [
-        f"{recipe.name} ({cells.alarm_cell(alarms).text})"
-        for recipe in collected.recipes
-        if any(alarms := [alarm for run in recipe.runs for alarm in run.adversarial.alarms if alarm.status != "pass"])
-    ]
-    if raised:
-        sentences.append(
-            f"Alarms were raised for {text.listed(raised)}: read them before trusting their robust accuracies."
-        )
+    sentences = [_leader(attacked, CLEAN, "On clean test images") for attacked in collected.attacked[:1]]
+    sentences += [_leader(attacked, WORST_CASE, _under_attacks(attacked)) for attacked in collected.attacked]
+    if collected.attacked:
+        sentences += [text.UPPER_BOUND, _alarms(collected)]
     else:
-        sentences.append("No alarm for gradient masking or a weak attack was raised.")
+        sentences += [_leader_on_corruptions(shifted) for shifted in collected.shifted if shifted.first.ood.mean]
     overfitted = [recipe.name for recipe in collected.recipes if has_overfitted(recipe)]
     if overfitted:
         sentences.append(f"Training overfitted to its adversary in {text.listed(overfitted)}: see Training.")
     return sentences
 
 
-def _leader(collected: Collected, condition: str, where: str) -> str:
-    decimals = cells.digits(collected)
+def _under_attacks(attacked: Attacked) -> str:
+    where = f"Under the worst case of {text.listed(attacked.suite.attacks)} within {cells.threat(attacked)}"
+    return f"{where} ({attacked.heading})" if attacked.heading else where
 
-    def accuracy(recipe: RecipeRuns) -> str:
+
+def _alarms(collected: Collected) -> str:
+    raised = []
+    for attacked in collected.attacked:
+        for recipe in attacked.recipes:
+            alarms = [alarm for run in recipe.runs for alarm in run.adversarial.alarms if alarm.status != "pass"]
+            if alarms:
+                of_suite = f" of {attacked.heading}" if attacked.heading else ""
+                raised.append(f"{recipe.name} ({cells.alarm_cell(alarms).text}{of_suite})")
+    if raised:
+        return f"Alarms were raised for {text.listed(raised)}: read them before trusting their robust accuracies."
+    return "No alarm for gradient masking or a weak attack was raised."
+
+
+def _leader(attacked: Attacked, condition: str, where: str) -> str:
+    decimals = cells.digits(attacked)
+
+    def accuracy(recipe: RecipeRuns[AttackedRun]) -> str:
         doubt = cells.doubt(recipe.runs, condition)
         return text.with_sign(cells.accuracy(recipe, condition).value, decimals) + (f" ({doubt})" if doubt else "")
 
-    ranked = sorted(collected.recipes, key=lambda recipe: -cells.accuracy(recipe, condition).value)
-    first = f"{where}, {ranked[0].name} is right on {accuracy(ranked[0])}"
-    if len(ranked) == 1:
-        return f"{first}."
-    if not collected.same_images:
-        verdict = "the recipes were attacked on different images, so no test compares them"
-    elif best_recipe(collected, condition) == ranked[0].name:
-        verdict = "the paired test separates it from every other recipe"
-    else:
-        verdict = "the paired test does not separate it from every other recipe"
-    return f"{first}, next is {ranked[1].name} with {accuracy(ranked[1])}; {verdict}."
+    ranked = sorted(attacked.recipes, key=lambda recipe: -cells.accuracy(recipe, condition).value)
+    values = [(recipe.name, accuracy(recipe)) for recipe in ranked[:2]]
+    if not attacked.same_images:
+        return _ranked(where, values, "the recipes were attacked on different images, so no test compares them")
+    return _ranked(where, values, _verdict(best_recipe(attacked, condition) == ranked[0].name))
+
+
+def _leader_on_corruptions(shifted: Shifted) -> str:
+    decimals = cells.digits(shifted)
+    means = {
+        recipe.name: estimate_mean([mean for run in recipe.runs if (mean := run.ood.mean)]).value
+        for recipe in shifted.recipes
+    }
+    ranked = sorted(means, key=lambda name: -means[name])
+    values = [(name, text.with_sign(means[name], decimals)) for name in ranked[:2]]
+    is_best = best_of(shifted.recipes, compare_on_corruptions(shifted)) == ranked[0]
+    return _ranked(f"On corrupted test images{shifted.suffix}", values, _verdict(is_best))
+
+
+def _ranked(where: str, values: Sequence[tuple[str, str]], verdict: str) -> str:
+    """Return the sentence about the first of the recipes, or the first two, with their accuracies."""
+    (first, accuracy), *others = values
+    sentence = f"{where}, {first} is right on {accuracy}"
+    return f"{sentence}, next is {others[0][0]} with {others[0][1]}; {verdict}." if others else f"{sentence}."
+
+
+def _verdict(is_best: bool) -> str:
+    return f"the paired test {'separates' if is_best else 'does not separate'} it from every other recipe"
+
+
+def _samples(collected: Collected) -> list[int]:
+    """Return the numbers of test images that the runs were attacked on, or without attacks evaluated on."""
+    attacked = [run.adversarial.samples for each in collected.attacked for run in each.runs]
+    return attacked or [run.ood.samples for each in collected.shifted for run in each.runs]
 
 
 def _limits(collected: Collected) -> list[str]:
     sentences = [collected.study.note.strip()] if collected.study.note.strip() else []
-    samples = min(run.adversarial.samples for run in collected.runs)
+    samples = min(_samples(collected))
     low, high = wilson_interval(samples // 2, samples)
     sentences.append(
         f"With {text.plural(samples, 'test image')} a 95 % interval reaches up to ±{text.percent((high - low) / 2)} "

@@ -11,7 +11,7 @@ from nofrost.report.compare import (
     compare_on_test_set,
 )
 from nofrost.report.document import Block, Cell, Column, Paragraph, Section, Table
-from nofrost.report.runs import CLEAN, WORST_CASE, Collected
+from nofrost.report.runs import CLEAN, WORST_CASE, Attacked, Collected, Shifted
 
 _PAIR_COLUMNS = (
     Column("pair", text=True),
@@ -25,78 +25,85 @@ _PAIR_COLUMNS = (
 )
 
 
-def pairs(collected: Collected) -> Section:
+def pairs(collected: Collected) -> Section | None:
     """Return the comparisons under attack, on clean and corrupted images and test sets, or why there are none."""
-    blocks: list[Block]
-    out_of_distribution = [*_on_corruptions(collected), *_on_test_sets(collected)]
+    blocks: list[Block] = []
     if len(collected.recipes) == 1:
-        blocks = [Paragraph("The study has one recipe, so there is nothing to compare.")]
-    elif not collected.same_images:
+        blocks.append(Paragraph("The study has one recipe, so there is nothing to compare."))
+    else:
+        for attacked in collected.attacked:
+            blocks += _under_attack(attacked)
+        for shifted in collected.shifted:
+            blocks += [*_on_corruptions(shifted), *_on_test_sets(shifted)]
+    return Section("pairs", "Paired comparison of recipes", "Comparison", blocks) if blocks else None
+
+
+def _under_attack(attacked: Attacked) -> list[Block]:
+    if not attacked.same_images:
         different = ", ".join(
             f"{run.name} ({run.adversarial.samples} images, indices {text.short(run.adversarial.indices_sha256)})"
-            for run in collected.runs
+            for run in attacked.runs
         )
-        blocks = [
+        of_suite = f" with {attacked.heading}" if attacked.heading else ""
+        return [
             Paragraph(
-                "A paired test needs the same test images for all recipes, and these runs were attacked on different "
-                f"ones: {different}. Evaluate them again with one suite to get this table."
-            ),
-            *out_of_distribution,
+                f"A paired test needs the same test images for all recipes, and these runs were attacked{of_suite} on "
+                f"different ones: {different}. Evaluate them again with one suite to get this table."
+            )
         ]
-    else:
-        blocks = [
-            _table(collected, WORST_CASE, "Under the worst case"),
-            _table(collected, CLEAN, "On clean images"),
-            _under_each_attack(collected),
-            *out_of_distribution,
-        ]
-    return Section("pairs", "Paired comparison of recipes", "Comparison", blocks)
+    return [
+        _table(attacked, WORST_CASE, f"Under the worst case{attacked.suffix}"),
+        _table(attacked, CLEAN, f"On clean images{attacked.suffix}"),
+        _under_each_attack(attacked),
+    ]
 
 
-def _table(collected: Collected, condition: str, title: str) -> Table:
-    comparisons = compare(collected, condition)
-    images = text.plural(collected.first.adversarial.samples, "test image")
-    seeds = " and all seeds" if len(collected.study.runs.seed) > 1 else ""
+def _table(attacked: Attacked, condition: str, title: str) -> Table:
+    comparisons = compare(attacked, condition)
+    images = text.plural(attacked.first.adversarial.samples, "test image")
+    seeds = " and all seeds" if len(attacked.study.runs.seed) > 1 else ""
     caption = (
         f"Condition {condition}: accuracy of the first recipe minus that of the second on the same {images} of "
-        f"{collected.manifest.name}, and the images that one alone got right. Two-sided exact McNemar test; p after "
+        f"{attacked.manifest.name}, and the images that one alone got right. Two-sided exact McNemar test; p after "
         f"Holm's correction for {text.plural(len(comparisons), 'test')} (all pairs of recipes{seeds}); separated below "
         f"{ALPHA:g}. The test compares these trained models on such images, not other trainings of the same recipe."
     )
     return Table(caption, _PAIR_COLUMNS, [_row(pair) for pair in comparisons], title)
 
 
-def _under_each_attack(collected: Collected) -> Table:
+def _under_each_attack(attacked: Attacked) -> Table:
     """Return the comparison under every attack, corrected attack by attack."""
     rows = [
-        [Cell(collected.title(attack)), *_row(pair)]
-        for attack in collected.conditions[1:-1]
-        for pair in compare(collected, attack)
+        [Cell(attacked.title(attack)), *_row(pair)]
+        for attack in attacked.conditions[1:-1]
+        for pair in compare(attacked, attack)
     ]
     caption = (
-        f"As the tables above, under each attack of the suite, on the same test images of {collected.manifest.name}; "
+        f"As the tables above, under each attack of the suite, on the same test images of {attacked.manifest.name}; "
         "p after Holm's correction for all pairs and seeds of one attack. An attack marked + is cumulative."
     )
-    return Table(caption, (Column("attack", text=True), *_PAIR_COLUMNS), rows, summary="Under each attack")
+    return Table(
+        caption, (Column("attack", text=True), *_PAIR_COLUMNS), rows, summary=f"Under each attack{attacked.suffix}"
+    )
 
 
-def _on_corruptions(collected: Collected) -> list[Block]:
+def _on_corruptions(shifted: Shifted) -> list[Block]:
     """Return the comparisons of means over corruptions: those of the suite, then published sets."""
-    sources = {None: "On corrupted images"} | {
+    sources = {None: f"On corrupted images{shifted.suffix}"} | {
         name: f"On corrupted images: {name}"
-        for name in collected.study.suites.ood.test_sets
-        if name in collected.first.ood.corrupted_sets
+        for name in shifted.suite.test_sets
+        if name in shifted.first.ood.corrupted_sets
     }
     return [
-        _means(collected, comparisons, name, title)
+        _means(shifted, comparisons, name, title)
         for name, title in sources.items()
-        if (comparisons := compare_on_corruptions(collected, name))
+        if (comparisons := compare_on_corruptions(shifted, name))
     ]
 
 
-def _means(collected: Collected, comparisons: list[MeanPair], name: str | None, title: str) -> Table:
-    count = text.plural(len(collected.first.ood_flags.by_set[name]), "image")
-    images = f"{count} of {name}" if name else f"{count} of the test split of {collected.manifest.name}"
+def _means(shifted: Shifted, comparisons: list[MeanPair], name: str | None, title: str) -> Table:
+    count = text.plural(len(shifted.first.flags.by_set[name]), "image")
+    images = f"{count} of {name}" if name else f"{count} of the test split of {shifted.manifest.name}"
     caption = (
         "Mean accuracy over corruptions and severities, those of the table of means, of the first "
         "recipe minus that of the second, with its 95 % interval. Student's paired test over the same "
@@ -120,22 +127,29 @@ def _means(collected: Collected, comparisons: list[MeanPair], name: str | None, 
     return Table(caption, columns, rows, title)
 
 
-def _on_test_sets(collected: Collected) -> list[Block]:
+def _on_test_sets(shifted: Shifted) -> list[Block]:
     """Return the comparison on every further test set, corrected set by set."""
-    names = [name for name in collected.study.suites.ood.test_sets if name in collected.first.ood.test_sets]
-    rows = [[Cell(name), *_row(pair)] for name in names for pair in compare_on_test_set(collected, name)]
+    names = [name for name in shifted.suite.test_sets if name in shifted.first.ood.test_sets]
+    rows = [[Cell(name), *_row(pair)] for name in names for pair in compare_on_test_set(shifted, name)]
     if not rows:
         return []
     counts = [
-        f"{text.plural(collected.first.ood.test_sets[name].total, 'image')} of {name}"
+        f"{text.plural(shifted.first.ood.test_sets[name].total, 'image')} of {name}"
         for name in names
-        if collected.same_ood_images(name)
+        if shifted.same_images(name)
     ]
     caption = (
         f"As on clean images, on further test sets ({text.listed(counts)}); p after Holm's correction for all pairs "
         "and seeds of one set."
     )
-    return [Table(caption, (Column("test set", text=True), *_PAIR_COLUMNS), rows, summary="On each further test set")]
+    return [
+        Table(
+            caption,
+            (Column("test set", text=True), *_PAIR_COLUMNS),
+            rows,
+            summary=f"On each further test set{shifted.suffix}",
+        )
+    ]
 
 
 def _row(pair: FlagPair) -> list[Cell]:

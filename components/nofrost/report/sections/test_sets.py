@@ -6,30 +6,30 @@ from dataclasses import dataclass
 from nofrost.report import cells, text
 from nofrost.report.compare import best_of, compare_on_test_set, estimate, estimate_value
 from nofrost.report.document import Block, Cell, Column, Section, Table
-from nofrost.report.runs import Collected
+from nofrost.report.runs import Shifted
 from nofrost.results import Detection, OutlierSet, TestSetAccuracy
 
 
-def test_sets(collected: Collected) -> Section | None:
+def test_sets(shifted: Shifted) -> Section | None:
     """Return the measures by test set, and how well outliers are told apart, or None for a study without such sets."""
-    first = collected.first.ood
+    first = shifted.first.ood
     tables: list[Block] = []
     if first.test_sets:
-        tables += [_accuracies(collected), _measures(collected)]
+        tables += [_accuracies(shifted), _measures(shifted)]
     if first.outlier_sets:
-        tables.append(_outliers(collected))
+        tables.append(_outliers(shifted))
     return Section("test-sets", "Further test sets", "Test sets", tables) if tables else None
 
 
-def _names(collected: Collected, of_kind: Sequence[str]) -> list[str]:
+def _names(shifted: Shifted, of_kind: Sequence[str]) -> list[str]:
     """Return the names of the test sets of one kind, in the study's order."""
-    return [name for name in collected.study.suites.ood.test_sets if name in of_kind]
+    return [name for name in shifted.suite.test_sets if name in of_kind]
 
 
-def _accuracies(collected: Collected) -> Table:
-    names = _names(collected, list(collected.first.ood.test_sets))
-    decimals = cells.digits(collected)
-    best = {name: best_of(collected, compare_on_test_set(collected, name)) for name in names}
+def _accuracies(shifted: Shifted) -> Table:
+    names = _names(shifted, list(shifted.first.ood.test_sets))
+    decimals = cells.digits(shifted)
+    best = {name: best_of(shifted.recipes, compare_on_test_set(shifted, name)) for name in names}
     rows = [
         [
             cells.recipe_cell(recipe),
@@ -41,22 +41,22 @@ def _accuracies(collected: Collected) -> Table:
                 for name in names
             ),
         ]
-        for recipe in collected.recipes
+        for recipe in shifted.recipes
     ]
-    first = collected.first.ood
+    first = shifted.first.ood
     columns = [
         Column("recipe", text=True),
-        Column(f"test split, {text.plural(first.clean.total, 'image')}", collected.manifest.name),
+        Column(f"test split, {text.plural(first.clean.total, 'image')}", shifted.manifest.name),
         *(
             Column(f"{name}, {text.plural(first.test_sets[name].total, 'image')}", "further test sets")
             for name in names
         ),
     ]
     own_names = [f"{name} holds {first.test_sets[name].name}" for name in names if first.test_sets[name].name != name]
-    sentences = [f"Accuracy in % on images of the test split and of further test sets; {cells.spread(collected)}."]
-    if any(first.test_sets[name].classes < len(collected.manifest.classes) for name in names):
+    sentences = [f"Accuracy in % on images of the test split and of further test sets; {cells.spread(shifted)}."]
+    if any(first.test_sets[name].classes < len(shifted.manifest.classes) for name in names):
         sentences.append("Beside a set of fewer classes belong the clean images of these, in the next table.")
-    if view := collected.views["corruptions"]:
+    if view := shifted.view:
         sentences.append(f"Images are evaluated at {text.view(view)}.")
     if own_names:
         sentences.append(f"Column {text.listed(own_names)}.")
@@ -125,12 +125,10 @@ _MEASURES = (
 )
 
 
-def _measures(collected: Collected) -> Table:
-    names, decimals = _names(collected, list(collected.first.ood.test_sets)), cells.digits(collected)
+def _measures(shifted: Shifted) -> Table:
+    names, decimals = _names(shifted, list(shifted.first.ood.test_sets)), cells.digits(shifted)
     measured = [
-        (name, recipe, [run.ood.test_sets[name] for run in recipe.runs])
-        for name in names
-        for recipe in collected.recipes
+        (name, recipe, [run.ood.test_sets[name] for run in recipe.runs]) for name in names for recipe in shifted.recipes
     ]
     columns = [[measure.cell(sets, decimals) for _, _, sets in measured] for measure in _MEASURES]
     shown = [(measure, column) for measure, column in zip(_MEASURES, columns, strict=True) if any(column)]
@@ -144,7 +142,7 @@ def _measures(collected: Collected) -> Table:
     ]
     titles = [Column("test set", text=True), Column("classes"), *(Column(measure.title) for measure, _ in shown)]
     sentences = [
-        f"Measures by test set, in %, of the images that the table above counts; {cells.spread(collected)}.",
+        f"Measures by test set, in %, of the images that the table above counts; {cells.spread(shifted)}.",
         "A model answers with one of the set's classes.",
         *(measure.meaning for measure, _ in shown if measure.meaning),
     ]
@@ -157,11 +155,11 @@ _SCORES: dict[str, Callable[[OutlierSet], Detection]] = {
 }
 
 
-def _outliers(collected: Collected) -> Table:
-    names, decimals = _names(collected, list(collected.first.ood.outlier_sets)), cells.digits(collected)
+def _outliers(shifted: Shifted) -> Table:
+    names, decimals = _names(shifted, list(shifted.first.ood.outlier_sets)), cells.digits(shifted)
     rows = []
     for name in names:
-        for recipe in collected.recipes:
+        for recipe in shifted.recipes:
             row = [Cell(name, small=recipe.name, recipe=recipe.position)]
             for score in _SCORES.values():
                 found = [score(run.ood.outlier_sets[name]) for run in recipe.runs]
@@ -174,12 +172,12 @@ def _outliers(collected: Collected) -> Table:
     columns = [Column("outliers", text=True)]
     for title in _SCORES:
         columns += [Column("AUROC", title), Column("FPR95", title)]
-    first = collected.first.ood
+    first = shifted.first.ood
     counts = [f"{text.plural(first.outlier_sets[name].samples, 'image')} of {name}" for name in names]
     caption = (
-        f"How well a score tells {text.plural(first.clean.total, 'clean test image')} of {collected.manifest.name} "
+        f"How well a score tells {text.plural(first.clean.total, 'clean test image')} of {shifted.manifest.name} "
         f"from images of no class of it ({text.listed(counts)}), in %; "
-        f"{cells.spread(collected, '95 % interval of the AUROC (DeLong et al. 1988)')}. AUROC: how often a clean image "
+        f"{cells.spread(shifted, '95 % interval of the AUROC (DeLong et al. 1988)')}. AUROC: how often a clean image "
         "has the higher score of two, 50 by chance. FPR95: outliers that pass where 95 % of the clean images do, lower "
         "is better. Scores: the largest probability, and the energy, the logarithm of the summed exponentials of the "
         "logits."

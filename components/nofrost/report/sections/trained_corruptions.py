@@ -3,16 +3,16 @@
 from collections.abc import Iterable, Sequence
 
 from nofrost.report import text
-from nofrost.report.runs import Collected
+from nofrost.report.runs import Run, StudyRuns
 
 
-def trained_corruptions(collected: Collected, evaluated: Sequence[str]) -> str:
+def trained_corruptions(study: StudyRuns[Run], evaluated: Sequence[str]) -> str:
     """Return which recipes have trained on which of the `evaluated` corruptions, in sentences; empty if none has.
 
     What a run has trained on stands in the record of its training.
     """
     trained = {
-        recipe.name: {name for run in recipe.runs for name in run.record.corruptions} for recipe in collected.recipes
+        recipe.name: {name for run in recipe.runs for name in run.record.corruptions} for recipe in study.recipes
     }
     seen = {recipe: tuple(name for name in evaluated if name in names) for recipe, names in trained.items() if names}
     sentences = []

@@ -129,7 +129,7 @@ def overfitting(collected: Collected) -> list[Block]:
     return [introduction, Alarms(cards)]
 
 
-def has_overfitted(recipe: RecipeRuns) -> bool:
+def has_overfitted(recipe: RecipeRuns[Run]) -> bool:
     """Return whether a training of the recipe overfitted to its adversary, in either way."""
     curves = [run.train.overfitting for run in recipe.runs]
     return any(each.catastrophic is not None or each.robust is not None for each in curves)
@@ -198,7 +198,7 @@ def _steps(collected: Collected) -> Table:
     return Table(caption, columns, rows, title="What a step did")
 
 
-def _rows(recipe: RecipeRuns) -> list[list[Cell]]:
+def _rows(recipe: RecipeRuns[Run]) -> list[list[Cell]]:
     run, phases = recipe.runs[0], recipe.recipe.in_phases()
     return [
         [
@@ -216,7 +216,7 @@ def _rows(recipe: RecipeRuns) -> list[list[Cell]]:
     ]
 
 
-def _head(recipe: RecipeRuns, phase: str, settings: Recipe) -> Cell:
+def _head(recipe: RecipeRuns[Run], phase: str, settings: Recipe) -> Cell:
     """Return the header of a row: the recipe, below it its phase and what is not as usual."""
     precision = "" if settings.precision == "float32" else settings.precision
     averaging = settings.optimiser.averaging

@@ -172,19 +172,19 @@ STUDY_ACCURACY = _pushed(
     "nofrost_study_accuracy_ratio",
     "ratio",
     "Accuracy on the test split by condition: clean, an attack, or worst-case; with the budget of the threat.",
-    *("recipe", "seed", "condition", "norm", "eps"),
+    *("recipe", "seed", "suite", "condition", "norm", "eps"),
 )
 STUDY_OOD_ACCURACY = _pushed(
     "nofrost_study_ood_accuracy_ratio",
     "ratio",
     "Mean accuracy over the severities of a corruption; over the common corruptions for the corruption mean.",
-    *("recipe", "seed", "corruption"),
+    *("recipe", "seed", "suite", "corruption"),
 )
 STUDY_ALARMS = _pushed(
     "nofrost_study_alarms",
     "",
     "1 for the status (pass, warn, fail) that each alarm of the adversarial evaluation has, 0 for the other two.",
-    *("recipe", "seed", "alarm", "status"),
+    *("recipe", "seed", "suite", "alarm", "status"),
 )
 PIPELINE_SUCCESS = _pushed(
     "nofrost_pipeline_last_success_timestamp_seconds", "seconds", "When a run of the study last came to its end."
