@@ -48,8 +48,8 @@ REASONS = {
     "fog": "a cloud is drawn, which matters more than the number of images",
 }
 # What keeps a corruption from ten times the peer's speed
-_NUMBERS = "numbers of each image's own generator, most of the time on both sides"
-_CODEC = "the same C code on both sides; ours goes from floats to bytes and back, theirs does not"
+_NUMBERS = "random bits, a table, and a few passes over floats, which are four times as large as theirs, bytes"
+_CODEC = "the same encoder on both sides; ours goes from floats to bytes and back, theirs does not"
 LIMITS = {
     "gaussian_noise": _NUMBERS,
     "speckle_noise": _NUMBERS,

@@ -38,10 +38,9 @@ __all__ = [
 
 Indices = torch.Tensor | NDArray[np.int64] | Sequence[int]
 SMALLEST_IMAGE = 4  # side in pixels that the kernels for small images need
-# Values of the images that are corrupted at once: a photograph of 224 pixels, or some small images, so that what lies
-# between two steps stays in the processor's cache (three photographs take twice the time for some steps); on a GPU as
-# many as fill it. Memory beyond the result's is bounded by them.
-CPU_VALUES, GPU_VALUES = 2**18, 2**23
+# Values of the images that are corrupted at once: a few photographs, whose intermediate results stay in the processor's
+# cache; on a GPU as many as fill it. Memory beyond the result's is bounded by them.
+CPU_VALUES, GPU_VALUES = 2**19, 2**23
 
 _MADE = {**NOISE, **BLUR, **WEATHER, **DIGITAL, **EXTRA, **C_BAR}
 FAMILIES: dict[str, dict[str, Corruption]] = {
@@ -125,8 +124,7 @@ def corrupt(
     corruption = CORRUPTIONS[name]
     parameters = corruption.parameters(severity, parameter_set or parameter_set_for(*pixels.shape[2:]))
     corrupted = torch.empty_like(pixels)
-    channels = 1 if corruption.single_channel else pixels.shape[1]
-    at_once = max(1, (CPU_VALUES if pixels.device.type == "cpu" else GPU_VALUES) // (channels * pixels[0, 0].numel()))
+    at_once = max(1, (CPU_VALUES if pixels.device.type == "cpu" else GPU_VALUES) // pixels[0].numel())
     for start in range(0, len(pixels), at_once):
         some = slice(start, start + at_once)
         draws = [Draws(seed, name, severity, rows[some], pixels.device)] if corruption.random else []

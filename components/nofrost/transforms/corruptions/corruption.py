@@ -23,7 +23,6 @@ class Corruption:
             parameters of a severity; returns images of the same shape, which may leave [0, 1].
         colour_only: says that grey images do not have it.
         on_levels: says that its results lie on the 256 levels of 8 bits already.
-        single_channel: says that most of its work, of many small steps, is on one channel that all colours share.
     """
 
     function: Callable[..., Tensor]
@@ -33,7 +32,6 @@ class Corruption:
     random: bool = False
     colour_only: bool = False
     on_levels: bool = False
-    single_channel: bool = False
 
     def parameters(self, severity: int, parameter_set: ParameterSet) -> tuple[Any, ...]:
         """Return the parameters at this severity."""

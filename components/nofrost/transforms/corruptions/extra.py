@@ -108,7 +108,6 @@ EXTRA = {
             (0.67, 0.4, 1, 0.65, 1.5, True),
         ),
         random=True,
-        single_channel=True,
     ),
     "saturate": Corruption(
         saturate,

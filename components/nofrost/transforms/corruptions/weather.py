@@ -128,7 +128,6 @@ WEATHER = {
             (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
         ),
         random=True,
-        single_channel=True,
     ),
     "frost": Corruption(
         frost,
@@ -143,7 +142,6 @@ WEATHER = {
         tiny_imagenet=((0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)),
         imagenet=((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
         random=True,
-        single_channel=True,
     ),
     "brightness": Corruption(
         brightness,
