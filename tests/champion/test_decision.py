@@ -147,6 +147,13 @@ def test_a_suite_without_corruptions_has_no_mean_to_compare_and_the_gate_says_so
     assert ood.reason == "The suite has no corruptions, so there is no mean over them to compare."
 
 
+def test_a_study_without_an_ood_suite_is_decided_by_its_attacks_alone() -> None:
+    better, champion = (replace(evaluations(share(level)), ood=None) for level in (0.6, 0.5))
+    metrics = gate(better, champion=champion)
+    assert metrics.decision == "promote"
+    assert {"ood", "calibration"}.isdisjoint(criterion.name for criterion in metrics.criteria)
+
+
 def test_a_larger_gain_can_be_asked_for() -> None:
     runs, champion = evaluations(share(0.6)), evaluations(share(0.55))
     assert gate(runs, champion=champion, policy=GateSpec(gain=0.02)).decision == "promote"

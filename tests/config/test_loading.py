@@ -11,8 +11,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nofrost.config import Recipe, load_recipe, load_study, load_suite, study_as_yaml
+from nofrost.config import Recipe, load_recipe, load_study, load_suite, parse_study, study_as_yaml, suite_of
 from nofrost.config.loading import merge, overridden
+from nofrost.errors import UserError
 
 leaves = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
 mappings = st.recursive(
@@ -274,3 +275,43 @@ def test_the_earlier_name_of_a_citation_is_still_read(tmp_path: Path) -> None:
     entries = f"dataset: {{source: digits}}\nrecipes: [{recipe}]\nsuites: {{ood: {{mine: {suite}}}}}\ngate: null\n"
     study.write_text(f"name: a\ntitle: A\n{entries}")
     assert load_study(study).suites.ood["mine"].citation == "own"
+
+
+def test_a_study_may_have_any_number_of_suites_and_its_gate_names_two(tmp_path: Path) -> None:
+    suites = "suites: {adversarial: {a: adversarial-quick, b: adversarial-quick}, ood: {c: ood-quick, quick: null}}"
+    study = load_study(write(tmp_path / "s.yaml", f"base: digits\n{suites}\ngate: {{adversarial: b}}\n"))
+    assert list(study.suites.by_key) == ["adversarial/quick", "adversarial/a", "adversarial/b", "ood/c"]
+    assert study.gate_suites == ("b", "c")
+    assert parse_study(study_as_yaml(study)) == study
+
+
+def test_without_an_ood_suite_a_gate_has_no_margins_for_one(tmp_path: Path) -> None:
+    study = load_study(write(tmp_path / "s.yaml", "base: digits\nsuites: {ood: {quick: null}}\n"))
+    assert study.gate
+    assert (study.gate.margins.clean, study.gate.margins.ood, study.gate.margins.calibration) == (0.02, None, None)
+    assert study.gate_suites == ("quick", None)
+    assert study.as_json()["suites"]["ood"] == {}, "as dvc.yaml needs it"
+    assert parse_study(study_as_yaml(study)) == study
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("adversarial/b", "adversarial.b"),
+        ("b", "adversarial.b"),
+        ("ood", "ood.a"),
+        ("ood/a", "ood.a"),
+        ("adversarial", "several suites that 'adversarial' may mean: write adversarial/a, adversarial/b"),
+        ("a", "several suites that 'a' may mean: write adversarial/a, ood/a"),
+        ("oood/a", "unknown suite of study .* 'oood/a': did you mean 'ood/a'"),
+    ],
+)
+def test_a_suite_of_a_study_is_found_by_as_little_as_says_which(name: str, found: str, tmp_path: Path) -> None:
+    attacks = "{a: adversarial-quick, b: adversarial-quick, quick: null}"
+    suites = f"suites: {{adversarial: {attacks}, ood: {{a: ood-quick, quick: null}}}}"
+    study = write(tmp_path / "s.yaml", f"base: digits\n{suites}\n")
+    if "." in found.partition(" ")[0]:
+        assert suite_of(str(study), name)[1].endswith(f": suites.{found}")
+    else:
+        with pytest.raises(UserError, match=found):
+            suite_of(str(study), name)
