@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from nofrost.statistics import (
     bootstrap_interval,
+    difference_interval,
+    difference_of_means,
     mean_and_deviation,
     paired_comparison,
     paired_interval,
@@ -273,3 +275,27 @@ def test_equal_differences_on_few_images_prove_nothing(images: int, p_value: flo
     assert paired_mean_comparison(np.full(images, 0.5), np.full(images, 0.5))["p_value"] == 1.0
     with pytest.raises(ValueError, match="same images"):
         paired_mean_comparison(np.ones(2), np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ([3.0, 5.0], [1.0], (3.0, None, None)),
+        ([1.0, 3.0], [0.0, 0.0], (2.0, math.sqrt(2), 1.0)),
+        # variances 4 and 9 of 3 and 2 trainings
+        ([2.0, 4.0, 6.0], [0.0, math.sqrt(18)], (4 - math.sqrt(18) / 2, math.sqrt(13), math.sqrt(4 / 3 + 9 / 2))),
+    ],
+)
+def test_a_difference_of_means_has_the_deviation_of_a_pair_and_welch_s_error(
+    first: list[float], second: list[float], expected: tuple[float, float | None, float | None]
+) -> None:
+    assert difference_of_means(first, second) == pytest.approx(expected)
+
+
+@given(counts, counts)
+@quick
+def test_the_interval_of_a_difference_of_any_two_numbers_is_newcombe_s_for_accuracies(
+    first: tuple[int, int], second: tuple[int, int]
+) -> None:
+    ends = [(correct / total, *wilson_interval(correct, total)) for correct, total in (first, second)]
+    assert difference_interval(*ends) == pytest.approx(unpaired_interval(first, second), abs=1e-12)

@@ -1,7 +1,7 @@
 """Intervals and paired tests for accuracies, and bins of confidence."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -140,10 +140,44 @@ def unpaired_interval(first: tuple[int, int], second: tuple[int, int], confidenc
     """
     shares = [correct / total for correct, total in (first, second)]
     (low_1, high_1), (low_2, high_2) = (wilson_interval(*counts, confidence) for counts in (first, second))
-    difference = shares[0] - shares[1]
-    down = math.hypot(shares[0] - low_1, high_2 - shares[1])
-    up = math.hypot(high_1 - shares[0], shares[1] - low_2)
-    return max(-1.0, difference - down), min(1.0, difference + up)
+    low, high = difference_interval((shares[0], low_1, high_1), (shares[1], low_2, high_2))
+    return max(-1.0, low), min(1.0, high)
+
+
+def difference_interval(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
+    """Return the interval of the difference of two independent numbers, the first less the second, from their own
+    intervals (square-and-add, Zou & Donner 2008).
+
+    Args:
+        first: value, lower and upper end.
+        second: the same.
+    """
+    (value_1, low_1, high_1), (value_2, low_2, high_2) = first, second
+    difference = value_1 - value_2
+    down, up = math.hypot(value_1 - low_1, high_2 - value_2), math.hypot(high_1 - value_1, value_2 - low_2)
+    return difference - down, difference + up
+
+
+def difference_of_means(first: Sequence[float], second: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Return the difference of two means over independent trainings, the first less the second.
+
+    Args:
+        first: a value for each training, at least one.
+        second: the same; there may be more or fewer.
+
+    Returns:
+        The difference; the standard deviation of a difference of two trainings, the root of the summed sample
+        variances (ddof = 1); and the standard error of the difference of the means (Welch 1947). The latter two are
+        None where either has a single training.
+
+    Raises:
+        ValueError: either is empty.
+    """
+    (mean_1, deviation_1), (mean_2, deviation_2) = mean_and_deviation(list(first)), mean_and_deviation(list(second))
+    if deviation_1 is None or deviation_2 is None:
+        return mean_1 - mean_2, None, None
+    error = math.hypot(deviation_1 / math.sqrt(len(first)), deviation_2 / math.sqrt(len(second)))
+    return mean_1 - mean_2, math.hypot(deviation_1, deviation_2), error
 
 
 def paired_mean_comparison(

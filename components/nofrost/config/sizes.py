@@ -53,10 +53,15 @@ def of_size(study: Mapping[str, Any], origin: str, size: str | None) -> dict[str
     changes = dict(sizes[size])
     if "recipes" in changes and isinstance(recipes := values.get("recipes"), list):
         values["recipes"] = {name: name for name in recipes if isinstance(name, str)}
-    for section in ("recipes", "suites"):
-        if section in changes:
-            where = f"{origin}: sizes.{size}.{section}"
-            values[section] = _laid_over(values.get(section), changes.pop(section), where)
+    where = f"{origin}: sizes.{size}"
+    if "recipes" in changes:
+        values["recipes"] = _laid_over(values.get("recipes"), changes.pop("recipes"), f"{where}.recipes")
+    if "suites" in changes:
+        kinds, changed = values.get("suites") or {}, changes.pop("suites")
+        if not isinstance(changed, Mapping):
+            raise UserError(f"{where}.suites: {shortened(changed)} is not a mapping: write such as adversarial: ...")
+        laid = {kind: _laid_over(kinds.get(kind, {}), suites, f"{where}.suites.{kind}") for kind, suites in changed.items()}
+        values["suites"] = {**kinds, **laid}
     return {**merge(values, changes), "size": size}
 
 

@@ -14,6 +14,7 @@ from nofrost.report.facts import facts_of
 from nofrost.report.render import to_html, to_markdown
 from nofrost.report.runs import Attacked, Collected, Run, Shifted
 from nofrost.report.sections import build
+from nofrost.report.sections.printed import comparisons
 from nofrost.results import CorruptionAccuracy, Epoch, OodMetrics, Record, write_result
 from nofrost.stage import RECORD, stage_output
 from nofrost.telemetry import progress
@@ -91,7 +92,10 @@ def metrics(collected: Collected) -> dict[str, Any]:
                 alarms = {"warn": statuses.count("warn"), "fail": statuses.count("fail")}
                 numbers |= _named(attacked, {"alarms": alarms})
             runs.setdefault(recipe.name, {})[f"seed-{run.seed}"] = numbers
-    return {"study": collected.study.name, "samples": collected.samples, "runs": runs}
+    found = {"study": collected.study.name, "samples": collected.samples, "runs": runs}
+    if collected.study.printed:
+        found["printed"] = {each.printed.id: each.as_json() for each in comparisons(collected)}
+    return found
 
 
 def _named(measured: Attacked | Shifted, numbers: Mapping[str, Any]) -> dict[str, Any]:

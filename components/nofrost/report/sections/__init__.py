@@ -17,6 +17,7 @@ from nofrost.report.sections.mixtures import mixtures
 from nofrost.report.sections.origin import configuration, origin
 from nofrost.report.sections.overview import overview
 from nofrost.report.sections.pairs import pairs
+from nofrost.report.sections.printed import printed
 from nofrost.report.sections.properties import properties
 from nofrost.report.sections.results import branches, results
 from nofrost.report.sections.test_sets import test_sets
@@ -43,6 +44,7 @@ def _shifted(section: Callable[[Shifted], Section | None]) -> Build:
 _SECTIONS = (
     _once(overview),
     _once(results),
+    _once(printed),
     _attacked(losses),
     _once(champion),
     _attacked(alarms),

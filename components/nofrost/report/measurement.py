@@ -1,0 +1,118 @@
+"""What a run measured of a column of printed numbers: one value and its interval, or why there is none."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from nofrost.config import PrintedColumn
+from nofrost.results import AdversarialMetrics, OodMetrics, PropertySummary, Proportion, TrainMetrics
+
+M = TypeVar("M")
+
+CORRUPTIONS = "corruptions"
+"""The condition of an ood suite that is its mean over corruptions."""
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Everything that one run measured, its evaluations by the names of the study's suites."""
+
+    train: TrainMetrics
+    adversarial: Mapping[str, AdversarialMetrics]
+    ood: Mapping[str, OodMetrics]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number of one run, accuracies as shares in [0, 1], and its 95 % interval over images where it has one."""
+
+    value: float
+    interval: tuple[float, float] | None = None
+
+
+class NotMeasuredError(LookupError):
+    """A run has no number for a column; the message says why."""
+
+
+def measurement(run: Measurements, column: PrintedColumn, branch: str | None = None) -> Measured:
+    """Return what `run` measured of a column.
+
+    Args:
+        branch: of mixture batch norm, through which the row is measured.
+
+    Raises:
+        NotMeasuredError: it measured nothing of the kind.
+    """
+    if column.not_measured:
+        raise NotMeasuredError(column.not_measured)
+    if column.measure == "trained-parameters":
+        return Measured(run.train.trained_parameters)
+    # The schema of a column wants both where they are used.
+    suite, condition = column.suite or "", column.condition or ""
+    if suite.startswith("ood-"):
+        return _shifted(_evaluation(run.ood, suite), condition)
+    return _attacked(_evaluation(run.adversarial, suite), column.measure, condition, branch)
+
+
+def study_suite(names: Collection[str], shipped: str) -> str | None:
+    """Return which suite of a study stands for a shipped one: that of its name, with or without the kind, or else the
+    only one; None if there is none."""
+    for name in (shipped, shipped.partition("-")[2]):
+        if name in names:
+            return name
+    return next(iter(names)) if len(names) == 1 else None
+
+
+def _evaluation(evaluations: Mapping[str, M], suite: str) -> M:
+    name = study_suite(evaluations, suite)
+    if name is None:
+        raise NotMeasuredError(f"the study has no suite {suite}")
+    return evaluations[name]
+
+
+def _attacked(metrics: AdversarialMetrics, measure: str, condition: str, branch: str | None) -> Measured:
+    if measure == "gap":
+        if metrics.training is None:
+            raise NotMeasuredError("the suite asks for no training images (training_images)")
+        return Measured(metrics.training.gap, (metrics.training.gap_low, metrics.training.gap_high))
+    if branch is not None and measure != "accuracy":
+        raise NotMeasuredError("of a branch only accuracies are measured")
+    if measure == "property":
+        return _mean(metrics.properties, condition, f"the suite asks for no {condition} (properties)")
+    if measure == "cross-entropy":
+        return _mean(metrics.cross_entropy, condition, f"the suite asks for no losses of {condition} (losses)")
+    if measure == "top-5":
+        return _share(metrics.top_5, condition, f"top-5 accuracy of {condition} is not measured (losses)")
+    if branch is None:
+        return _share(metrics.accuracy, condition, f"the suite has no {condition}")
+    if branch not in metrics.branches:
+        raise NotMeasuredError(f"the model has no {branch} branch")
+    return _share(metrics.branches[branch], condition, f"{condition} is not run on the {branch} branch")
+
+
+def _shifted(metrics: OodMetrics, condition: str) -> Measured:
+    if condition == CORRUPTIONS:
+        if (mean := metrics.mean) is None:
+            raise NotMeasuredError("the suite has no corruptions")
+        return Measured(mean.mean_accuracy, (mean.mean_low, mean.mean_high))
+    if condition in metrics.corrupted_sets:
+        corrupted = metrics.corrupted_sets[condition]
+        return Measured(corrupted.mean_accuracy, (corrupted.mean_low, corrupted.mean_high))
+    return _share(metrics.test_sets, condition, f"the suite has no test set {condition}")
+
+
+def _share(shares: Mapping[str, Proportion], condition: str, reason: str) -> Measured:
+    if condition not in shares:
+        raise NotMeasuredError(reason)
+    return Measured(shares[condition].accuracy, shares[condition].interval)
+
+
+def _mean(summaries: Mapping[str, PropertySummary], name: str, reason: str) -> Measured:
+    if name not in summaries:
+        raise NotMeasuredError(reason)
+    summary = summaries[name]
+    if summary.mean is None:
+        raise NotMeasuredError(f"{name} is finite for no image")
+    if summary.low is None or summary.high is None:
+        return Measured(summary.mean)
+    return Measured(summary.mean, (summary.low, summary.high))

@@ -1,0 +1,220 @@
+"""The printed numbers beside what was measured: inside or outside, differences, and verdicts on claims."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from nofrost.config import Value, load_study, parse_printed
+from nofrost.files import read_json
+from nofrost.report.measurement import NotMeasuredError, measurement, study_suite
+from nofrost.report.printed_numbers import PrintedComparison
+from nofrost.results import Proportion
+from tests.report.study_on_disk import Tree
+
+COLUMNS = {
+    "clean": {"title": "Clean", "suite": "adversarial-wang2022", "condition": "clean"},
+    "pgd": {"title": "PGD", "suite": "adversarial-wang2022", "condition": "pgd-20"},
+    "weights": {"title": "Weights", "unit": "count", "measure": "trained-parameters"},
+    "loss": {"title": "Loss", "unit": "nats", "not_measured": "no suite has it"},
+}
+ROWS = {
+    "st": {"label": "ST", "recipe": "st", "values": {"clean": 80.0, "pgd": 1.0, "weights": 100, "loss": 1.5}},
+    "sat": {"label": "SAT", "recipe": "sat", "values": {"clean": 60, "pgd": [38, 44]}, "spread": {"clean": 5}},
+    "less": {"label": "SAT less ST", "difference_of": ["sat", "st"], "values": {"clean": -20}},
+    "relative": {
+        "label": "fat",
+        "recipe": "fat",
+        "relative_to": "sat",
+        "values": {"clean": 1},
+        "derived": {"clean": 61},
+    },
+    "caption": {"label": "of the caption", "values": {"clean": 12}},
+}
+
+
+def run(clean: int, pgd: int, total: int = 100) -> Any:
+    accuracy = {"clean": Proportion.of(clean, total), "pgd-20": Proportion.of(pgd, total)}
+    adversarial = SimpleNamespace(
+        accuracy=accuracy, branches={"clean": accuracy}, properties={}, cross_entropy={}, top_5={}, training=None
+    )
+    return SimpleNamespace(train=SimpleNamespace(trained_parameters=100), adversarial={"wang2022": adversarial}, ood={})
+
+
+def compared(claims: list[dict[str, Any]] | None = None, size: Any = "small", **runs: Any) -> PrintedComparison:
+    values = {"id": "t", "paper": "wang2022", "kind": "table", "number": 1, "title": "t", "unit": "percent"}
+    table = parse_printed(values | {"columns": COLUMNS, "rows": ROWS, "claims": claims or []}, "t")
+    return PrintedComparison(table, runs, size)
+
+
+ONE = {"st": [run(80, 10)], "sat": [run(70, 40)]}
+THREE = {
+    "st": [run(80, 0), run(82, 1), run(84, 2)],
+    "sat": [run(70, 0), run(71, 0), run(72, 0)],
+    "relative": [run(72, 0)] * 3,
+}
+
+
+def test_one_training_has_the_interval_over_images_in_the_unit_of_the_table() -> None:
+    entry = compared(**ONE).entries[Value("st", "clean")]
+    assert entry.ours is not None
+    assert entry.ours.value == pytest.approx(80)
+    assert entry.ours.interval == pytest.approx(tuple(100 * end for end in Proportion.of(80, 100).interval))
+    assert (entry.difference, entry.inside) == (pytest.approx(0), True)
+
+
+def test_several_trainings_have_mean_deviation_and_standard_error() -> None:
+    ours = compared(**THREE).entries[Value("st", "clean")].ours
+    assert ours is not None
+    assert (ours.value, ours.deviation, ours.trainings) == (pytest.approx(82), pytest.approx(2), 3)
+    assert ours.standard_error == pytest.approx(2 / math.sqrt(3))
+    assert ours.interval is None
+
+
+@pytest.mark.parametrize(
+    ("value", "inside", "difference"),
+    [
+        (Value("st", "clean"), True, 2),  # 82 ± 2 and 80
+        (Value("sat", "clean"), False, 11),  # 71 ± 1 and 60 ± 5
+        (Value("st", "weights"), True, 0),
+        (Value("st", "pgd"), True, 0),
+        (Value("sat", "pgd"), False, -41),  # 0 and 38 to 44
+        (Value("less", "clean"), False, 9),  # -11 ± sqrt(5) and -20
+        (Value("relative", "clean"), True, 0),  # 72 less 71
+    ],
+)
+def test_a_printed_number_is_inside_where_the_ranges_meet(value: Value, inside: bool, difference: float) -> None:
+    entry = compared(**THREE).entries[value]
+    assert entry.inside is inside
+    assert entry.difference == pytest.approx(difference)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (Value("relative", "clean"), "not run"),
+        (Value("st", "loss"), "no suite has it"),
+        (Value("caption", "clean"), "no recipe trains it"),
+    ],
+)
+def test_what_has_no_number_of_ours_says_why(value: Value, reason: str) -> None:
+    assert compared(**ONE).entries[value].reason == reason
+
+
+@pytest.mark.parametrize(
+    ("lines", "size", "verdict", "in_noise"),
+    [
+        (["st.pgd < sat.pgd"], "small", "holds", False),
+        (["sat.pgd < st.pgd"], "small", "does not hold", False),
+        (["st.clean > sat.clean"], "small", "holds", True),
+        (["st.clean > 78"], "small", "holds", True),
+        (["st.clean > 20", "sat.clean > st.clean"], "small", "does not hold", True),
+        (["st.clean > sat.clean"], "tiny", "not expected at this size", True),
+        (["relative.clean > st.clean"], "small", "not measured", False),
+        (["st.loss > 1"], "small", "not measured", False),
+    ],
+)
+def test_a_claim_has_a_verdict(lines: list[str], size: str, verdict: str, in_noise: bool) -> None:
+    claim = {"text": "t", "all": lines, "expected_at": ["small", "paper"]}
+    (decided,) = compared([claim], size, **ONE).decisions
+    assert (decided.verdict, decided.in_noise) == (verdict, in_noise)
+
+
+def test_a_claim_that_no_number_decides_keeps_its_reason() -> None:
+    (decided,) = compared([{"text": "t", "undecided": "look"}], **ONE).decisions
+    assert (decided.verdict, decided.reason) == ("not decided by numbers", "look")
+
+
+@pytest.mark.parametrize(
+    ("names", "shipped", "expected"),
+    [
+        (["wang2022", "other"], "adversarial-wang2022", "wang2022"),
+        (["adversarial-wang2022", "wang2022"], "adversarial-wang2022", "adversarial-wang2022"),
+        (["quick"], "adversarial-wang2022", "quick"),
+        (["quick", "other"], "adversarial-wang2022", None),
+        ([], "ood-imagenet", None),
+    ],
+)
+def test_a_suite_is_found_by_its_name_or_as_the_only_one(names: list[str], shipped: str, expected: str | None) -> None:
+    assert study_suite(names, shipped) == expected
+
+
+@pytest.mark.parametrize(
+    ("column", "branch", "reason"),
+    [
+        ({"measure": "property", "condition": "decision_margin"}, None, "asks for no decision_margin"),
+        ({"measure": "cross-entropy", "condition": "clean"}, None, "asks for no losses of clean"),
+        ({"measure": "gap"}, None, "asks for no training images"),
+        ({"measure": "top-5", "condition": "clean"}, None, "top-5 accuracy of clean is not measured"),
+        ({"condition": "fgsm"}, None, "the suite has no fgsm"),
+        ({"condition": "clean"}, "adversarial", "the model has no adversarial branch"),
+        ({"condition": "clean", "suite": "ood-quick"}, None, "the study has no suite ood-quick"),
+    ],
+)
+def test_a_run_that_did_not_measure_a_column_says_what_is_missing(
+    column: dict[str, Any], branch: str | None, reason: str
+) -> None:
+    values = {"title": "t", "suite": "adversarial-wang2022", **column}
+    table = parse_printed(
+        {
+            "id": "t",
+            "paper": "wang2022",
+            "kind": "text",
+            "title": "t",
+            "unit": "percent",
+            "columns": {"c": values},
+            "rows": {},
+        },
+        "t",
+    )
+    with pytest.raises(NotMeasuredError, match=reason):
+        measurement(run(50, 50), table.columns["c"], branch)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("printed")
+    study = folder / "study.yaml"
+    values = {
+        "base": "digits",
+        "printed": "wang2022-table-3",
+        "size": "small",
+        "runs": {"recipe": ["sat", "nofrost"]},
+    }
+    study.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return Tree(folder, load_study(study, ["suites.ood.corruptions=[contrast]"])).report()
+
+
+def test_the_report_has_the_table_the_claims_and_what_is_missing(report: Path) -> None:
+    text = (report / "report.md").read_text(encoding="utf-8")
+    section = text.partition("## Beside the printed numbers")[2].partition("\n## ")[0]
+    assert (
+        "### Wang et al. 2022, Table 3: SAT with batch norm, SAT with instance norm and NoFrost, ResNet-26" in section
+    )
+    assert "Ours (size small): digits, 1,293 training images, 360 test images, resnet8, ℓ∞ ≤ 32/255, seed 0." in section
+    assert "numbers are not expected to match" in section
+    assert "printed 70.13; +25.1 ✕ outside" in section
+    assert "- **Not run**: SAT, IN" in section
+    assert "not measured" in section
+    assert '<section id="printed"' in (report / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_metrics_hold_the_same_numbers(report: Path) -> None:
+    numbers = read_json(report / "metrics.json")
+    table = numbers["printed"]["wang2022-table-3"]
+    assert set(table["rows"]) == {"sat", "nofrost"}
+    clean = table["rows"]["nofrost"]["clean"]
+    assert clean["ours"] == pytest.approx(100 * numbers["runs"]["nofrost"]["seed-0"]["clean"])
+    assert (clean["printed"], clean["inside"]) == (70.13, False)
+    assert [claim["verdict"] for claim in table["claims"]] == ["not measured", "not measured"]
+
+
+def test_a_study_without_printed_numbers_has_no_such_section(whole: tuple[Tree, Path]) -> None:
+    _, folder = whole
+    assert "Beside the printed" not in (folder / "report.md").read_text(encoding="utf-8")
+    assert "printed" not in read_json(folder / "metrics.json")
