@@ -187,7 +187,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "runs": {"recipe": ["sat", "nofrost"]},
     }
     study.write_text(yaml.safe_dump(values), encoding="utf-8")
-    return Tree(folder, load_study(study, ["suites.ood.corruptions=[contrast]"])).report()
+    return Tree(folder, load_study(study, ["suites.ood.quick.corruptions=[contrast]"])).report()
 
 
 def test_the_report_has_the_table_the_claims_and_what_is_missing(report: Path) -> None:

@@ -17,10 +17,11 @@ from nofrost.cli.evaluate import card, evaluate, transfer
 from nofrost.cli.metrics import metrics
 from nofrost.cli.models import attacks, models
 from nofrost.cli.promote import promote
-from nofrost.cli.recipes import papers, recipes, study
+from nofrost.cli.recipes import papers, recipes
 from nofrost.cli.stages import augment, prepare, report, train
 from nofrost.cli.store import store
 from nofrost.cli.streams import finish_streams, output_error, prepare_streams
+from nofrost.cli.studies import study
 from nofrost.cli.task import task
 from nofrost.cluster.job.identity import JOB_NAME, RUN_ID
 from nofrost.errors import remark, show

@@ -1,21 +1,19 @@
-"""`nofrost recipes|study|papers`: list, show and compare what can be trained, and the papers behind it."""
+"""`nofrost recipes|papers`: list, show and compare what can be trained, and the papers behind it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from textwrap import indent, wrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nofrost.cli.models import settings_table
-from nofrost.cli.options import PATH, aligned, emit, json_option, set_option
-from nofrost.cli.study_plan import study_plan
+from nofrost.cli.options import aligned, emit, json_option, set_option
 
 if TYPE_CHECKING:
-    from nofrost.config import Recipe, Study
+    from nofrost.config import Recipe
 
 COLUMNS = ("recipe", "model", "objective", "threat", "schedule", "citation")
 
@@ -148,64 +146,3 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _format_value(value: object) -> str:
     return "-" if value is None else value if isinstance(value, str) else json.dumps(value)
-
-
-@click.group()
-def study() -> None:
-    """List the shipped studies, show one, say what it costs, or select one to run."""
-
-
-study.add_command(study_plan)
-
-
-@study.command("list")
-@json_option
-def study_list(as_json: bool) -> None:
-    """Print the name and title of every shipped study, and the papers that its recipes come from."""
-    from nofrost.config import load_study, shipped_names
-
-    studies = {name: load_study(name) for name in shipped_names("study")}
-    rows = [(name, study.title, _references(study)) for name, study in studies.items()]
-    emit({name: study.title for name, study in studies.items()}, aligned(rows), as_json)
-
-
-def _references(study: Study) -> str:
-    from nofrost.config import load_papers, paper_of
-
-    keys = {paper_of(recipe.citation) for recipe in study.recipes.values()}
-    return ", ".join(paper.reference for key, paper in load_papers().items() if key in keys)
-
-
-@study.command("show")
-@click.argument("name")
-@set_option
-@json_option
-def study_show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Print the study NAME (shipped, or a YAML file) with everything spelled out."""
-    from nofrost.config import load_study, study_as_yaml
-    from nofrost.tasks import check_study
-
-    loaded = check_study(load_study(name, overrides), name, overrides)
-    emit(loaded, f"# Recipes of {_references(loaded) or 'no paper'}.\n{study_as_yaml(loaded)}".rstrip(), as_json)
-
-
-@study.command("select")
-@click.argument("name")
-@set_option
-@json_option
-@click.option("--out", type=PATH, default=Path("params.yaml"), show_default=True, help="File to write.")
-def study_select(name: str, overrides: tuple[str, ...], as_json: bool, out: Path) -> None:
-    """Make NAME (shipped, or a YAML file) the active study: write it, spelled out, to params.yaml.
-
-    The file is overwritten. DVC tracks it key by key, so that `dvc repro` then runs only what changed.
-    """
-    from nofrost.config import load_study, study_as_yaml
-    from nofrost.files import write_text
-    from nofrost.system_errors import explain_write_errors
-    from nofrost.tasks import check_study
-
-    loaded = check_study(load_study(name, overrides), name, overrides)
-    with explain_write_errors(out):
-        write_text(out, study_as_yaml(loaded))
-    summary = f"study {loaded.name}, {len(loaded.runs.recipe)} recipes, {len(loaded.runs.seed)} seeds"
-    emit(loaded, f"{out}: {summary}", as_json)

@@ -4,7 +4,15 @@ from nofrost.config.attack import AttackSpec, Threat
 from nofrost.config.evaluation_view import EvaluationView
 from nofrost.config.fraction import PixelFraction
 from nofrost.config.gate import GateSpec, Margins
-from nofrost.config.loading import load_recipe, load_schema, load_study, load_suite, parse_study, study_as_yaml
+from nofrost.config.loading import (
+    load_recipe,
+    load_schema,
+    load_study,
+    load_suite,
+    parse_study,
+    study_as_yaml,
+    study_sizes,
+)
 from nofrost.config.model import ModelSpec
 from nofrost.config.objective import ObjectiveSpec
 from nofrost.config.optimisation import OptimiserSpec, ScheduleSpec
@@ -70,5 +78,6 @@ __all__ = [
     "recipes_of",
     "shipped_names",
     "study_as_yaml",
+    "study_sizes",
     "suite_of",
 ]

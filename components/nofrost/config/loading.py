@@ -16,7 +16,7 @@ from nofrost.config.printed import load_printed
 from nofrost.config.reading import SUITES, is_path, on_its_base, read, read_text
 from nofrost.config.recipe import Recipe
 from nofrost.config.scaling import scaled
-from nofrost.config.sizes import of_size
+from nofrost.config.sizes import of_size, sizes_of
 from nofrost.config.study import Study
 from nofrost.config.suite import Suite
 from nofrost.config.validation import sentence
@@ -62,6 +62,11 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), size: str | None
         if isinstance(suites, Mapping) and inside[0] and inside[0] not in suites:
             raise unknown(f"{name_or_kind} suite in --set {shortened(text)}:", inside[0], suites)
     return validated(Study, overridden(values, overrides), str(name), overrides)
+
+
+def study_sizes(name: str | Path) -> list[str]:
+    """Return the sizes that the study of this name or path has, ``paper`` last; raises like `load_recipe`."""
+    return list(sizes_of(read("study", name), str(name)))
 
 
 def load_schema(schema: type[S], path: Path) -> S:

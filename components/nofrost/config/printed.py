@@ -12,7 +12,7 @@ from nofrost.config.base import Name, OmitEmpty, Schema
 from nofrost.config.paper_claims import Claim
 from nofrost.config.reading import read, shipped_names
 from nofrost.config.validation import sentence
-from nofrost.errors import UserError, unknown
+from nofrost.errors import UserError, closest, shortened, unknown
 
 Unit = Literal["percent", "share", "degrees", "nats", "probability", "length", "count", "ratio", "none"]
 Measure = Literal["accuracy", "cross-entropy", "top-5", "gap", "property", "trained-parameters"]
@@ -197,8 +197,9 @@ def load_printed(name: str) -> Printed:
     Raises:
         UserError: there are none, or the file is wrong; the message names file and key.
     """
-    if name not in printed_names():
-        raise unknown("printed table or figure", name, printed_names())
+    if name not in (known := printed_names()):
+        hint = f"{closest(name, known)}`nofrost study printed` lists the {len(known)} that are here"
+        raise UserError(f"unknown printed table or figure {shortened(name)}: {hint}")
     return parse_printed(read("printed", name), name)
 
 

@@ -60,7 +60,9 @@ def of_size(study: Mapping[str, Any], origin: str, size: str | None) -> dict[str
         kinds, changed = values.get("suites") or {}, changes.pop("suites")
         if not isinstance(changed, Mapping):
             raise UserError(f"{where}.suites: {shortened(changed)} is not a mapping: write such as adversarial: ...")
-        laid = {kind: _laid_over(kinds.get(kind, {}), suites, f"{where}.suites.{kind}") for kind, suites in changed.items()}
+        laid = {
+            kind: _laid_over(kinds.get(kind, {}), suites, f"{where}.suites.{kind}") for kind, suites in changed.items()
+        }
         values["suites"] = {**kinds, **laid}
     return {**merge(values, changes), "size": size}
 

@@ -132,7 +132,9 @@ def _caption(comparison: PrintedComparison, collected: Collected) -> str:
     table, study = comparison.printed, collected.study
     theirs = [_words(table.dataset), table.threat, f"{table.seeds} seeds" if table.seeds else "", table.spread_is]
     networks = dict.fromkeys(study.recipes[name].model.arch for name in study.runs.recipe)
-    threats = dict.fromkeys(text.threat(suite.threat.norm, suite.threat.eps) for suite in study.suites.adversarial.values())
+    threats = dict.fromkeys(
+        text.threat(suite.threat.norm, suite.threat.eps) for suite in study.suites.adversarial.values()
+    )
     ours = [
         f"{collected.manifest.name}, {text.count(collected.recipes[0].runs[0].train.training_images)} training images",
         f"{text.listed(map(text.count, dict.fromkeys(each.samples for each in _suites(collected))))} test images",
