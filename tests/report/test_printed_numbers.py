@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nofrost.config import Value, load_study, parse_printed
+from nofrost.config import PrintedColumn, PrintedRow, Value, load_study, parse_printed
 from nofrost.files import read_json
 from nofrost.report.measurement import NotMeasuredError, measurement, study_suite
 from nofrost.report.printed_numbers import PrintedComparison
@@ -40,8 +40,16 @@ ROWS = {
 
 def run(clean: int, pgd: int, total: int = 100) -> Any:
     accuracy = {"clean": Proportion.of(clean, total), "pgd-20": Proportion.of(pgd, total)}
+    mixture = {"clean": Proportion.of(clean, total), "pgd-20": Proportion.of(20, total)}
+    mixtures = [SimpleNamespace(inference="logits", weight=0.9, accuracy=mixture)]
     adversarial = SimpleNamespace(
-        accuracy=accuracy, branches={"clean": accuracy}, properties={}, cross_entropy={}, top_5={}, training=None
+        mixtures=mixtures,
+        accuracy=accuracy,
+        branches={"clean": accuracy},
+        properties={},
+        cross_entropy={},
+        top_5={},
+        training=None,
     )
     return SimpleNamespace(train=SimpleNamespace(trained_parameters=100), adversarial={"wang2022": adversarial}, ood={})
 
@@ -145,35 +153,32 @@ def test_a_suite_is_found_by_its_name_or_as_the_only_one(names: list[str], shipp
 
 
 @pytest.mark.parametrize(
-    ("column", "branch", "reason"),
+    ("column", "row", "reason"),
     [
-        ({"measure": "property", "condition": "decision_margin"}, None, "asks for no decision_margin"),
-        ({"measure": "cross-entropy", "condition": "clean"}, None, "asks for no losses of clean"),
-        ({"measure": "gap"}, None, "asks for no training images"),
-        ({"measure": "top-5", "condition": "clean"}, None, "top-5 accuracy of clean is not measured"),
-        ({"condition": "fgsm"}, None, "the suite has no fgsm"),
-        ({"condition": "clean"}, "adversarial", "the model has no adversarial branch"),
-        ({"condition": "clean", "suite": "ood-quick"}, None, "the study has no suite ood-quick"),
+        ({"measure": "property", "condition": "decision_margin"}, {}, "asks for no decision_margin"),
+        ({"measure": "cross-entropy", "condition": "clean"}, {}, "asks for no losses of clean"),
+        ({"measure": "gap"}, {}, "asks for no training images"),
+        ({"measure": "top-5", "condition": "clean"}, {}, "top-5 accuracy of clean is not measured"),
+        ({"condition": "fgsm"}, {}, "the suite has no fgsm"),
+        ({"condition": "clean"}, {"branch": "adversarial"}, "the model has no adversarial branch"),
+        ({"condition": "clean"}, {"mixture_weight": 0.5}, "the suite asks for no mixture of weight 0.5"),
+        ({"condition": "fgsm"}, {"mixture_weight": 0.9}, "fgsm is not run on mixtures"),
+        ({"measure": "gap"}, {"branch": "clean"}, "asks for no training images"),
+        ({"condition": "clean", "suite": "ood-quick"}, {}, "the study has no suite ood-quick"),
     ],
 )
 def test_a_run_that_did_not_measure_a_column_says_what_is_missing(
-    column: dict[str, Any], branch: str | None, reason: str
+    column: dict[str, Any], row: dict[str, Any], reason: str
 ) -> None:
-    values = {"title": "t", "suite": "adversarial-wang2022", **column}
-    table = parse_printed(
-        {
-            "id": "t",
-            "paper": "wang2022",
-            "kind": "text",
-            "title": "t",
-            "unit": "percent",
-            "columns": {"c": values},
-            "rows": {},
-        },
-        "t",
-    )
+    shown = PrintedColumn(title="t", **{"suite": "adversarial-wang2022", **column})
     with pytest.raises(NotMeasuredError, match=reason):
-        measurement(run(50, 50), table.columns["c"], branch)
+        measurement(run(50, 50), shown, PrintedRow(label="t", **row))
+
+
+def test_a_branch_and_a_mixture_have_accuracies_of_their_own() -> None:
+    column = PrintedColumn(title="t", suite="adversarial-wang2022", condition="pgd-20")
+    assert measurement(run(50, 30), column, PrintedRow(label="t", branch="clean")).value == 0.3
+    assert measurement(run(50, 30), column, PrintedRow(label="t", mixture_weight=0.9)).value == 0.2
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from nofrost.config.base import Name, OmitEmpty, Schema
+from nofrost.config.base import Name, OmitEmpty, Schema, Share
 from nofrost.config.paper_claims import Claim
 from nofrost.config.reading import read, shipped_names
 from nofrost.config.validation import sentence
@@ -65,8 +65,10 @@ class PrintedRow(OmitEmpty, Schema):
     Attributes:
         label: in our words.
         recipe: name of a shipped recipe, with its settings `set`; null for what no recipe trains.
+        run: name of the recipe in a study, where several rows show one training; null: the name of the row.
         dataset, threat, sweep: where they are not those of the table.
         branch: of mixture batch norm, through which the row is measured.
+        mixture_weight: of the adversarial branch's logits, where the row is one of several mixtures of its branches.
         unit: where it is not that of the column.
         relative_to: the row that its values are differences from; `derived` are then the values reckoned from these.
         difference_of: two rows of which its values are differences, the first less the second.
@@ -78,10 +80,12 @@ class PrintedRow(OmitEmpty, Schema):
     label: str
     recipe: Name | None = None
     set: dict[str, Any] = Field(default_factory=dict)
+    run: Name | None = None
     dataset: dict[str, Any] = Field(default_factory=dict)
     threat: str = ""
     sweep: dict[str, Any] = Field(default_factory=dict)
     branch: Literal["clean", "adversarial"] | None = None
+    mixture_weight: Share | None = None
     unit: Unit | None = None
     relative_to: Name | None = None
     difference_of: tuple[Name, Name] | None = None
@@ -166,12 +170,13 @@ class Printed(OmitEmpty, Schema):
     def run_of(self, row: str, column: str) -> str | None:
         """Return the recipe of a study that a value belongs to; None for a row that no recipe trains.
 
-        It bears the name of the row, or ``ROW-COLUMN`` in a table whose columns are trainings.
+        It bears the name of the row, unless the row has a `run`, or ``ROW-COLUMN`` where columns are trainings.
         """
         entry, heading = self.rows[row], self.columns[column]
         if not (entry.recipe or heading.recipe) or entry.difference_of:
             return None
-        return f"{row}-{column}" if heading.recipe or "set" in heading.model_fields_set else row
+        name = entry.run or row
+        return f"{name}-{column}" if heading.recipe or "set" in heading.model_fields_set else name
 
     def trainings(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Yield the trainings that the table is about: name of the recipe in a study, shipped recipe, settings."""
@@ -182,7 +187,7 @@ class Printed(OmitEmpty, Schema):
                 if name is not None and recipe is not None:
                     found.setdefault(name, (recipe, {**entry.set, **heading.set}))
             if not self.columns and entry.recipe:
-                found[row] = (entry.recipe, entry.set)
+                found.setdefault(entry.run or row, (entry.recipe, entry.set))
         yield from ((name, *training) for name, training in found.items())
 
     def fits(self, recipes: Iterable[str]) -> bool:

@@ -1,10 +1,11 @@
 """What a run measured of a column of printed numbers: one value and its interval, or why there is none."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from nofrost.config import PrintedColumn
+from nofrost.config import PrintedColumn, PrintedRow
 from nofrost.results import AdversarialMetrics, OodMetrics, PropertySummary, Proportion, TrainMetrics
 
 M = TypeVar("M")
@@ -34,11 +35,8 @@ class NotMeasuredError(LookupError):
     """A run has no number for a column; the message says why."""
 
 
-def measurement(run: Measurements, column: PrintedColumn, branch: str | None = None) -> Measured:
-    """Return what `run` measured of a column.
-
-    Args:
-        branch: of mixture batch norm, through which the row is measured.
+def measurement(run: Measurements, column: PrintedColumn, row: PrintedRow) -> Measured:
+    """Return what `run` measured of a column; `row` says through which branches of mixture batch norm.
 
     Raises:
         NotMeasuredError: it measured nothing of the kind.
@@ -51,7 +49,7 @@ def measurement(run: Measurements, column: PrintedColumn, branch: str | None = N
     suite, condition = column.suite or "", column.condition or ""
     if suite.startswith("ood-"):
         return _shifted(_evaluation(run.ood, suite), condition)
-    return _attacked(_evaluation(run.adversarial, suite), column.measure, condition, branch)
+    return _attacked(_evaluation(run.adversarial, suite), column.measure, condition, row)
 
 
 def study_suite(names: Collection[str], shipped: str) -> str | None:
@@ -70,24 +68,34 @@ def _evaluation(evaluations: Mapping[str, M], suite: str) -> M:
     return evaluations[name]
 
 
-def _attacked(metrics: AdversarialMetrics, measure: str, condition: str, branch: str | None) -> Measured:
+def _attacked(metrics: AdversarialMetrics, measure: str, condition: str, row: PrintedRow) -> Measured:
     if measure == "gap":
         if metrics.training is None:
             raise NotMeasuredError("the suite asks for no training images (training_images)")
         return Measured(metrics.training.gap, (metrics.training.gap_low, metrics.training.gap_high))
-    if branch is not None and measure != "accuracy":
-        raise NotMeasuredError("of a branch only accuracies are measured")
+    if measure != "accuracy" and (row.branch is not None or row.mixture_weight is not None):
+        raise NotMeasuredError("of a branch or a mixture only accuracies are measured")
     if measure == "property":
         return _mean(metrics.properties, condition, f"the suite asks for no {condition} (properties)")
     if measure == "cross-entropy":
         return _mean(metrics.cross_entropy, condition, f"the suite asks for no losses of {condition} (losses)")
     if measure == "top-5":
         return _share(metrics.top_5, condition, f"top-5 accuracy of {condition} is not measured (losses)")
-    if branch is None:
+    if row.mixture_weight is not None:
+        weight = row.mixture_weight
+        found = [
+            each.accuracy
+            for each in metrics.mixtures
+            if each.inference == "logits" and math.isclose(each.weight, weight, abs_tol=1e-9)
+        ]
+        if not found:
+            raise NotMeasuredError(f"the suite asks for no mixture of weight {weight:g} (mixtures)")
+        return _share(found[0], condition, f"{condition} is not run on mixtures")
+    if row.branch is None:
         return _share(metrics.accuracy, condition, f"the suite has no {condition}")
-    if branch not in metrics.branches:
-        raise NotMeasuredError(f"the model has no {branch} branch")
-    return _share(metrics.branches[branch], condition, f"{condition} is not run on the {branch} branch")
+    if row.branch not in metrics.branches:
+        raise NotMeasuredError(f"the model has no {row.branch} branch")
+    return _share(metrics.branches[row.branch], condition, f"{condition} is not run on the {row.branch} branch")
 
 
 def _shifted(metrics: OodMetrics, condition: str) -> Measured:

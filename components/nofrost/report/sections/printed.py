@@ -130,7 +130,12 @@ def _signed(value: float, decimals: int) -> str:
 def _caption(comparison: PrintedComparison, collected: Collected) -> str:
     """Return on what the printed numbers were measured, and on what ours."""
     table, study = comparison.printed, collected.study
-    theirs = [_words(table.dataset), table.threat, f"{table.seeds} seeds" if table.seeds else "", table.spread_is]
+    theirs = [
+        _words(table.dataset),
+        table.threat,
+        f"{table.seeds} seeds" if table.seeds else "",
+        f"the spread is {table.spread_is}" if table.spread_is else "",
+    ]
     networks = dict.fromkeys(study.recipes[name].model.arch for name in study.runs.recipe)
     threats = dict.fromkeys(
         text.threat(suite.threat.norm, suite.threat.eps) for suite in study.suites.adversarial.values()
