@@ -163,3 +163,16 @@ def test_without_an_expected_variance_the_column_is_empty() -> None:
 def test_an_impossible_network_gets_one_sentence(arguments: tuple[str, ...], word: str) -> None:
     with pytest.raises(UserError, match=word):
         CliRunner().invoke(cli, ["models", "signal", *arguments], catch_exceptions=False)
+
+
+def test_a_published_classifier_becomes_a_checkpoint(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = models.create_model("bagnet9-w8", normaliser="bn", num_classes=3, image_size=32).network
+    published = {name.replace(".shortcut.", ".downsample."): each for name, each in network.state_dict().items()}
+    torch.save(published, tmp_path / "published.pth")
+    out = tmp_path / "bagnet.safetensors"
+    options = ("--arch", "bagnet9-w8", "--image-size", 32, "--out", out)
+    assert "bagnet9-w8 for 3 channels" in invoke("convert", tmp_path / "published.pth", *options).output
+    assert models.load_model(out).signature.num_classes == 3
+    without_arch = invoke("convert", tmp_path / "published.pth", "--image-size", 32, "--out", out)
+    assert "--image-size is of a classifier" in str(without_arch.exception)

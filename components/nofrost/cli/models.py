@@ -120,27 +120,47 @@ def _without_weights(arch: str, settings: dict[str, Any]) -> Classifier:
 @models.command("convert")
 @click.argument("file", type=PATH, metavar="FILE")
 @click.option("--out", type=PATH, required=True, metavar="FILE.safetensors", help="File to write the weights to.")
+@click.option("--arch", help="Of a classifier: bagnet17, vgg16_bn, resnet50; none for DeepAugment's networks.")
+@click.option("--image-size", type=SMALL, metavar="PIXELS", help="Of the classifier's images; default: 224.")
 @json_option
-def models_convert(file: Path, out: Path, as_json: bool) -> None:
-    """Convert published weights of DeepAugment's networks to a safetensors file, without running code.
+def models_convert(file: Path, out: Path, arch: str | None, image_size: int | None, as_json: bool) -> None:
+    """Convert published weights to a safetensors file, without running code.
 
-    FILE is edsr_baseline_x4.pt or the auto-encoder's model_final.state. Give what is written to `nofrost augment`.
+    With --arch, FILE is a state_dict of torchvision's VGG or ResNet or of BagNet, and what is written is a checkpoint
+    that `nofrost evaluate` takes. Without, it is edsr_baseline_x4.pt or the auto-encoder's model_final.state of
+    DeepAugment, and `nofrost augment` takes it.
+
+    Example: nofrost models convert vgg16_bn-6c64b313.pth --arch vgg16_bn --out weights/vgg16_bn.safetensors
 
     Example: nofrost models convert downloads/edsr_baseline_x4-6b446fab.pt --out weights/edsr.safetensors
 
     Then: nofrost augment --set methods=[deepaugment-edsr] --set deepaugment-edsr.weights=weights/edsr.safetensors ...
     """
-    from nofrost.augment.deepaugment.published import convert
     from nofrost.system_errors import explain_write_errors
 
     if out.suffix != ".safetensors":
         raise UserError(f"{out} does not end in .safetensors: choose a file name such as edsr.safetensors")
+    if image_size is not None and arch is None:
+        raise UserError("--image-size is of a classifier: name its --arch too")
     with explain_write_errors(out):
-        network = convert(file, out)
-    parameters = sum(values.numel() for values in network.parameters())
-    about = {**network.spec.as_json(), "parameters": parameters}
-    text = f"{out}: {about['architecture']} for {about['channels']} channels with {parameters:,} parameters"
+        about, title = _converted(file, out, arch, image_size)
+    text = f"{out}: {title} for {about['channels']} channels with {about['parameters']:,} parameters"
     emit(about, text, as_json)
+
+
+def _converted(file: Path, out: Path, arch: str | None, image_size: int | None) -> tuple[dict[str, Any], str]:
+    """Convert the file; return what was written, as JSON values, and the name of its architecture."""
+    if arch is None:
+        from nofrost.augment.deepaugment.published import convert
+
+        network = convert(file, out)
+        about, title, parameters = network.spec.as_json(), None, network.parameters()
+    else:
+        from nofrost.models import published_weights
+
+        model = published_weights.convert(file, arch, out, image_size or published_weights.IMAGE_SIZE)
+        about, title, parameters = model.signature.as_json(), arch, model.parameters()
+    return {**about, "parameters": sum(each.numel() for each in parameters)}, title or str(about["architecture"])
 
 
 @models.command("statistics")

@@ -1,11 +1,8 @@
 """Published weights of DeepAugment's networks: torch's files, read without running code, as files of ours."""
 
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,13 +10,11 @@ from torch import Tensor
 from nofrost.augment.deepaugment.cae import BLOCKS, Cae, CaeSpec
 from nofrost.augment.deepaugment.edsr import MEAN, PIXEL_RANGE, EdsrSpec
 from nofrost.augment.deepaugment.networks import Network, Spec, build, check_fit, save_network
-from nofrost.errors import UserError, reason, shortened
-from nofrost.limits import regular_file
+from nofrost.errors import UserError, shortened
+from nofrost.models.torch_files import read_state_dict
 from nofrost.models.weights import check_finite
-from nofrost.system_errors import cannot_read
 
 Weights = dict[str, Tensor]
-_HOLDERS = ("state_dict", "model", "params")  # keys under which programs put the weights
 # Names of the auto-encoder's convolutions, in the order in which an image passes them.
 _CAE_LAYERS = (
     "e_conv_1.1",
@@ -60,37 +55,11 @@ def read_published(file: Path) -> Weights:
     Raises:
         UserError: it cannot be read, or holds something else than weights.
     """
-    try:
-        stream = regular_file(file).open("rb")
-    except OSError as error:
-        raise cannot_read(error, file) from None
-    try:
-        with stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = torch.load(stream, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        asked = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
-        what = f"asks for {asked[1]}" if asked else "is damaged, or not a file of torch"
-        raise UserError(
-            f"{file} {what}, where only tensors are read and no code is run: choose a file that holds weights alone"
-        ) from None
-    except Exception as error:  # whatever a cut-off pickle or archive raises
-        raise UserError(f"{file} is cut off or not a file of torch ({reason(error)}): download it again") from None
-    for key in _HOLDERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    return _tensors(file, content)
-
-
-def _tensors(file: Path, content: Any) -> Weights:
-    if not isinstance(content, Mapping) or not content:
-        raise UserError(f"{file} holds no weights by name: choose the file of a state_dict")
     weights = {}
-    for name, tensor in content.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+    for name, tensor in read_state_dict(file).items():
+        if not tensor.is_floating_point():
             raise UserError(f"{file}: {shortened(name)} is not a weight: choose the file of a state_dict")
-        # of a model that several GPUs trained
-        weights[name.removeprefix("module.")] = tensor.detach().float().contiguous()
+        weights[name] = tensor.float().contiguous()
     return weights
 
 
