@@ -38,7 +38,7 @@ class Sets:
         name: str,
         splits: Mapping[str, tuple[np.ndarray, np.ndarray]],
         test_set: TestSetManifest | None = None,
-        further: Mapping[str, np.ndarray] | None = None,
+        optional: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Write a test set of images and labels by split."""
         own = read_manifest(self.dataset)
@@ -51,7 +51,7 @@ class Sets:
                 labels.astype(np.int64),
                 np.arange(len(labels), dtype=np.int64),
                 classes,
-                further,
+                optional,
             )
             for split, (images, labels) in splits.items()
         }
@@ -118,7 +118,7 @@ def test_each_of_several_right_classes_counts(
     ranked = np.argsort(-logits(plain_checkpoint, images), axis=1)
     # the second answer is right too for the first half, none of the first five for the rest
     accepted = np.where(np.arange(80)[:, None] < 40, ranked[:, [5, 1]], np.stack([ranked[:, 9], np.full(80, -1)], 1))
-    sets.add("several", {"test": (images, labels)}, further={"accepted": accepted})
+    sets.add("several", {"test": (images, labels)}, optional={"accepted": accepted})
     suite = make_ood_suite(severities=[1], test_sets=sets.specs, max_images=40)
     found = sets.evaluate(plain_checkpoint, suite, tmp_path / "out")[0].test_sets["several"]
     assert found.top5 is not None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 NUMBERS = ("labels", "indices")
-FURTHER = ("accepted", "textures")
+OPTIONAL = ("accepted", "textures")
 """Arrays that only some test sets have, a row for each image."""
 
 
@@ -86,7 +86,7 @@ def write_split(
     labels: NDArray[np.int64],
     indices: NDArray[np.int64],
     n_classes: int,
-    further: Mapping[str, NDArray[np.int64]] | None = None,
+    optional: Mapping[str, NDArray[np.int64]] | None = None,
 ) -> SplitManifest:
     """Write a split into `folder` and return its manifest.
 
@@ -97,7 +97,7 @@ def write_split(
         labels: int64 [N] in [0, n_classes).
         indices: int64 [N], position of each image in the source.
         n_classes: number of classes of the dataset.
-        further: arrays of `FURTHER` by name, int64, a row for each image.
+        optional: arrays of `OPTIONAL` by name, int64, a row for each image.
 
     Raises:
         ValueError: images, labels and indices are not equally many, or a label is not in [0, n_classes).
@@ -107,7 +107,7 @@ def write_split(
     if not _in_range(labels, n_classes):
         raise ValueError(f"{folder}: labels must lie in [0, {n_classes}), got {labels.min()} to {labels.max()}")
     write_images(folder / "images.npy", batches, (len(labels), *image_shape))
-    numbers = {"labels": labels, "indices": indices, **(further or {})}
+    numbers = {"labels": labels, "indices": indices, **(optional or {})}
     write_numbers(folder, numbers)
     return SplitManifest(
         count=len(labels),
@@ -149,8 +149,8 @@ def read_split(
     numbers = {key: read_array(folder / f"{key}.npy") for key in NUMBERS}
     for key, array in numbers.items():
         _check_array(folder / f"{key}.npy", array, (expected.count,), np.int64)
-    further = {key: read_array(folder / f"{key}.npy") for key in FURTHER if key in expected.sha256}
-    for key, array in further.items():
+    optional = {key: read_array(folder / f"{key}.npy") for key in OPTIONAL if key in expected.sha256}
+    for key, array in optional.items():
         shape = (expected.count, *array.shape[1:]) if key == "accepted" and array.ndim == 2 else (expected.count,)
         _check_array(folder / f"{key}.npy", array, shape, np.int64)
     if manifest.view:
@@ -165,13 +165,13 @@ def read_split(
                 f"{folder / key}.npy does not match its checksum in the manifest: prepare the dataset again"
             )
     n_classes = len(manifest.label_classes)
-    for key, array in {**numbers, **further}.items():
+    for key, array in {**numbers, **optional}.items():
         if key != "indices" and not _in_range(array, n_classes, -1 if key == "accepted" else 0):
             raise UserError(
                 f"{folder / key}.npy names classes that the manifest does not ({n_classes} are known): prepare the "
                 "dataset again"
             )
-    return Split(images, **numbers, **further)
+    return Split(images, **numbers, **optional)
 
 
 def read_photographs(

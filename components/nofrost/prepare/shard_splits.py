@@ -85,7 +85,7 @@ def write_shard_split(
     view: EvaluationView | None,
     bar: Progress,
     unfinished: Path | None = None,
-    further: Mapping[str, NDArray[np.int64]] | None = None,
+    optional: Mapping[str, NDArray[np.int64]] | None = None,
     lossless: bool = False,
 ) -> tuple[SplitManifest, StoredCounts]:
     """Write the photographs `rows` of `part` as the split `name` of the dataset in `folder`.
@@ -99,7 +99,7 @@ def write_shard_split(
         view: whose levels are counted, of training photographs.
         bar: advanced by the photographs written, and at once by those of an earlier run.
         unfinished: where it is kept how far an unfinished run has come; None for the place that a stage has for it.
-        further: as of :func:`write_split`.
+        optional: as of :func:`write_split`.
         lossless: as of :func:`stored_form`.
 
     Raises:
@@ -123,7 +123,7 @@ def write_shard_split(
 
     counts = _write_photographs(writer, stored, part.labels[rows], saved, bar, channels)
     _, shards = writer.finish()
-    numbers = {"labels": part.labels[rows], "indices": part.indices(rows), **(further or {})}
+    numbers = {"labels": part.labels[rows], "indices": part.indices(rows), **(optional or {})}
     manifest = _split_manifest(folder / name, numbers, n_classes, shards)
     write_json(finished, manifest.as_json())
     return manifest, counts

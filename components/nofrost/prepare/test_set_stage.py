@@ -161,7 +161,7 @@ def _write_split(
     """Write a split of a test set and return its manifest, and how many photographs were stored anew, by kind."""
     rows, folder = test_set.rows, out / test_set.name
     n_classes = len(test_set.classes.classes if test_set.classes else manifest.classes)
-    further = {
+    optional = {
         key: values[rows]
         for key, values in (("accepted", part.accepted), ("textures", part.textures))
         if values is not None
@@ -179,12 +179,12 @@ def _write_split(
             view=None,
             bar=bar,
             unfinished=unfinished,
-            further=further,
+            optional=optional,
             lossless=True,
         )
         return written, counts.changes
     batches, labels, indices = reported(part.read(rows), bar), part.labels[rows], part.indices(rows)
-    return write_split(folder / split, batches, part.shape, labels, indices, n_classes, further), Counter()
+    return write_split(folder / split, batches, part.shape, labels, indices, n_classes, optional), Counter()
 
 
 def resolve_test_set(

@@ -10,7 +10,7 @@ from nofrost.data import SPLITS, Manifest, SplitManifest
 from nofrost.data.arrays import read_array
 from nofrost.data.manifest import MANIFEST
 from nofrost.data.pixel_statistics import PixelStatistics
-from nofrost.data.split import FURTHER
+from nofrost.data.split import OPTIONAL
 from nofrost.errors import shortened
 from nofrost.files import sha256_file
 from nofrost.telemetry import Progress, progress
@@ -57,15 +57,15 @@ def _check_split(
     """Note the faults of a split; return its source indices, if they can be read."""
     place = folder / name
     classes = manifest.label_classes
-    further = sorted(split.sha256.keys() & set(FURTHER))
-    files = {"labels", "indices", "index" if manifest.view else "images", *further}
+    optional = sorted(split.sha256.keys() & set(OPTIONAL))
+    files = {"labels", "indices", "index" if manifest.view else "images", *optional}
     shards = {shard.name for shard in split.shards}
     check_files(place, {*(f"{key}.npy" for key in files), *shards}, (), faults)
     for key in sorted(files - split.sha256.keys()):
         faults.add(folder / MANIFEST, f"splits.{name}.sha256 lacks {key}")
     numbers = {key: _numbers(place / f"{key}.npy", split.count, faults) for key in ("labels", "indices")}
     labels, indices = numbers["labels"], numbers["indices"]
-    for key in further:
+    for key in optional:
         _check_further(place / f"{key}.npy", split.count, len(classes), faults)
     if labels is not None:
         if int(labels.min(initial=0)) < 0 or int(labels.max(initial=0)) >= len(classes):
