@@ -198,7 +198,7 @@ def test_the_normalised_space_is_the_models_own(grey: Grey) -> None:
 
 
 def test_a_model_that_does_not_say_what_it_divides_by_is_refused(two_classes: nn.Module, grey: Grey) -> None:
-    with pytest.raises(UserError, match="give std, or write space: pixel"):
+    with pytest.raises(UserError, match="which only models of this package have: write space: pixel"):
         boundary_thickness(two_classes, *grey)
 
 
