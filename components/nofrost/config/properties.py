@@ -69,6 +69,17 @@ class BatchNormSpec(Settings):
     attack: AttackSpec | None = AttackSpec(name="pgd", steps=20, keep="last")
 
 
+class FoolingImagesSpec(Settings):
+    """So many `images` of noise, each changed by `steps` of `step_size` pixels along the gradient's sign towards one
+    class in turn (galloway2019 appendix J, after Nguyen et al. 2015; its settings are not stated). Those that reach
+    `confidence` are counted."""
+
+    images: int = Field(default=100, ge=1, le=10_000)
+    steps: int = Field(default=100, ge=1)
+    step_size: PixelFraction = PixelFraction("1/100")
+    confidence: float = Field(default=0.9, ge=0, le=1)
+
+
 def _true_means_defaults(value: Any) -> Any:
     value = truth_value(value)
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
@@ -88,7 +99,7 @@ class PropertiesSpec(ImageSubset, Settings):
     linear classifiers of two classes, are of the model, all others of each image.
     """
 
-    later_keys: ClassVar[tuple[str, ...]] = (*ImageSubset.later_keys, "tilting_angle")
+    later_keys: ClassVar[tuple[str, ...]] = (*ImageSubset.later_keys, "tilting_angle", "fooling_images")
 
     decision_margin: _Switch = False
     boundary_thickness: Annotated[BoundaryThickness | None, _Options] = None
@@ -98,3 +109,4 @@ class PropertiesSpec(ImageSubset, Settings):
     weight_norms: _Switch = False
     batch_norm: Annotated[BatchNormSpec | None, _Options] = None
     tilting_angle: _Switch = False
+    fooling_images: Annotated[FoolingImagesSpec | None, _Options] = None

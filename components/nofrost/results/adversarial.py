@@ -8,7 +8,7 @@ from nofrost.config import AttackSpec, EvaluationView, Threat
 from nofrost.config.base import LaterKeys
 from nofrost.config.model import MixtureInference
 from nofrost.results.common import Proportion, Record, Result
-from nofrost.results.properties import BatchNormStatistics, PropertySummary, WeightNorms
+from nofrost.results.properties import BatchNormStatistics, FoolingImages, PropertySummary, WeightNorms
 
 Status = Literal["pass", "warn", "fail"]
 STATUSES: tuple[Status, ...] = ("fail", "warn", "pass")
@@ -122,10 +122,11 @@ class AdversarialMetrics(Result):
             for a model of 5 classes or fewer too.
         training: null unless asked for.
         mixtures: of a mixture-BN model, in the suite's order.
+        fooling: images made from noise; null unless asked for.
         indices_sha256: of the indices of the images in the dataset's test split.
     """
 
-    later_keys: ClassVar[tuple[str, ...]] = ("cross_entropy", "top_5", "training", "mixtures")
+    later_keys: ClassVar[tuple[str, ...]] = ("cross_entropy", "top_5", "training", "mixtures", "fooling")
 
     kind: Literal["adversarial"]
     title: str
@@ -150,6 +151,7 @@ class AdversarialMetrics(Result):
     top_5: dict[str, Proportion] = Field(default={})
     training: GeneralisationGap | None = None
     mixtures: tuple[MixtureAccuracy, ...] = ()
+    fooling: FoolingImages | None = None
 
     @model_validator(mode="after")
     def _all_on_the_same_images(self) -> Self:

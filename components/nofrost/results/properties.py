@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from nofrost.config.base import OmitEmpty
-from nofrost.results.common import Result
+from nofrost.results.common import Proportion, Result
 
 BatchNormBranch = Literal["clean", "adversarial", "all"]
 Range = tuple[float, float, float]
@@ -30,6 +30,13 @@ class PropertySummary(Result):
     high: float | None
     quantiles: dict[str, float]
     options: dict[str, Any]
+
+
+class FoolingImages(Result):
+    """Images made from noise: how many reach the confidence that is asked for, and the confidence of all of them."""
+
+    confident: Proportion
+    confidence: PropertySummary
 
 
 class LayerNorms(Result):

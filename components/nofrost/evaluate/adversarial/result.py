@@ -12,6 +12,7 @@ from nofrost.evaluate.adversarial.plan import Budget
 from nofrost.evaluate.card import make_card
 from nofrost.evaluate.measuring.sample import Sample
 from nofrost.evaluate.properties import LayerStatistics
+from nofrost.evaluate.properties.fooling import Fooling
 from nofrost.results import AdversarialMetrics, Alarm, Proportion, Protocol
 from nofrost.statistics import Flags
 
@@ -34,6 +35,7 @@ class RobustnessResult:
         layers: weight norms and batch norm statistics, where the suite asks for them.
         losses: cross-entropy and top-5 flags by condition, where the suite asks for them.
         training: answers to images of the training split; None unless the suite asks for them.
+        fooling: images made from noise, where the suite asks for them.
         mixtures: the same as `branches` for each mixture that the suite asks for, with ``worst-case``.
     """
 
@@ -50,6 +52,7 @@ class RobustnessResult:
     losses: MeasuredLosses
     training: TrainingAnswers | None
     mixtures: MixtureFlags
+    fooling: Fooling | None
 
     @property
     def accuracy(self) -> dict[str, Proportion]:
@@ -92,4 +95,5 @@ class RobustnessResult:
         arrays |= {f"properties/{name}": values for name, values in self.properties.items()}
         arrays |= {f"steps/{steps}": flags for steps, flags in self.steps.items()}
         arrays |= self.losses.arrays() | self.mixtures.arrays() | (self.training.arrays() if self.training else {})
+        arrays |= self.fooling.arrays() if self.fooling else {}
         return arrays | {f"budgets/{budget.text}": flags for budget, flags in self.budgets}

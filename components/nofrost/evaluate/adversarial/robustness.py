@@ -25,6 +25,7 @@ from nofrost.evaluate.measuring.condition import Condition
 from nofrost.evaluate.measuring.engine import Engine
 from nofrost.evaluate.measuring.protocol import protocol
 from nofrost.evaluate.measuring.sample import Rows, Sample, sample_of_tensors
+from nofrost.evaluate.properties.fooling import measured_fooling
 from nofrost.evaluate.properties.suite import measured_layers, summaries
 from nofrost.evaluate.properties.tilting import Centroids, tilting_angles
 from nofrost.models.contents import model_sha256
@@ -148,6 +149,7 @@ def result_of(
     losses = measured_losses(engine, model, measured.losses)
     mixtures, on_training = measured_mixtures(engine, measured.mixtures), measured_training(engine, measured.training)
     of_losses = losses.metrics()
+    fooling = measured_fooling(engine, model, suite)
     metrics = AdversarialMetrics(
         kind="adversarial",
         title=suite.title,
@@ -174,6 +176,7 @@ def result_of(
         **of_losses,
         training=on_training.metrics(clean, of_losses["cross_entropy"]["clean"]) if on_training else None,
         mixtures=mixtures.metrics(),
+        fooling=fooling.metrics() if fooling else None,
     )
     return RobustnessResult(
         metrics=metrics,
@@ -191,6 +194,7 @@ def result_of(
         losses=losses,
         training=on_training,
         mixtures=mixtures,
+        fooling=fooling,
     )
 
 

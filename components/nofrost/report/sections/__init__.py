@@ -11,6 +11,7 @@ from nofrost.report.sections.calibration import calibration
 from nofrost.report.sections.champion import champion
 from nofrost.report.sections.corruptions import corrupted_sets, corruptions
 from nofrost.report.sections.examples import augmentation, examples
+from nofrost.report.sections.fooling import fooling
 from nofrost.report.sections.layers import layers
 from nofrost.report.sections.losses import losses
 from nofrost.report.sections.mixtures import mixtures
@@ -57,6 +58,7 @@ _SECTIONS = (
     _shifted(test_sets),
     _shifted(calibration),
     _attacked(examples),
+    _attacked(fooling),
     _once(augmentation),
     _attacked(branches),
     _attacked(mixtures),
