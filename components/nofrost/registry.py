@@ -152,12 +152,14 @@ def check_settings(
 
     Args:
         config: a recipe, suite or study.
-        registries: by the type of the spec in the configuration, such as `AttackSpec`; other specs are ignored.
+        registries: by the type of the spec in the configuration, such as `AttackSpec`, or a base of it; other specs
+            are ignored.
         origin, overrides: as in `Registry.check`.
 
     Raises:
         UserError: as in `Registry.check`.
     """
     for key, spec in named_settings(config):
-        if type(spec) in registries:
-            registries[type(spec)].check(spec, origin, key, overrides)
+        for kind, registry in registries.items():
+            if isinstance(spec, kind):
+                registry.check(spec, origin, key, overrides)

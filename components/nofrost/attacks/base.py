@@ -17,7 +17,6 @@ from nofrost.attacks.session import attack_session, to_search_dtype
 from nofrost.config import AttackSpec, PixelFraction
 from nofrost.config.base import Schema
 from nofrost.config.fraction import Pixels
-from nofrost.config.suite import SuiteAttack
 from nofrost.errors import UserError, unknown
 from nofrost.registry import Registry, check_settings, configurable
 
@@ -232,4 +231,4 @@ def check_attacks(config: Schema, origin: str, overrides: Sequence[str] = ()) ->
     Raises:
         UserError: one is wrong; the message names the file, the key and the attack's settings.
     """
-    check_settings(config, {AttackSpec: ATTACKS, SuiteAttack: ATTACKS}, origin, overrides)
+    check_settings(config, {AttackSpec: ATTACKS}, origin, overrides)
