@@ -60,6 +60,7 @@ def train(
     data: str,
     gpus: int,
     checkpoint: dsl.OutputPath(str),  # type: ignore[valid-type]
+    start: str = "",
 ) -> dsl.ContainerSpec:
     return dsl.ContainerSpec(
         image="nofrost-train",
@@ -72,6 +73,7 @@ def train(
             *("--augmentation", augmentation),
             *("--store", store),
             *("--data", data),
+            *("--start", start),
             *("--gpus", gpus),
             *("--output-file", checkpoint),
         ],
@@ -94,6 +96,7 @@ def launch(
     image: str,
     settings: str,
     checkpoint: dsl.OutputPath(str),  # type: ignore[valid-type]
+    start: str = "",
 ) -> dsl.ContainerSpec:
     return dsl.ContainerSpec(
         image="nofrost-stage",
@@ -106,6 +109,7 @@ def launch(
             *("--augmentation", augmentation),
             *("--store", store),
             *("--data", data),
+            *("--start", start),
             *("--gpus", gpus),
             *("--nodes", nodes),
             *("--image", image),

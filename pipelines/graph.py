@@ -135,8 +135,10 @@ class _Graph:
         dataset = self.place(prepared, "prepare", stage_image).output
         test_sets = {suite: self._test_sets(suite, stage_image, data_ref, dataset, store) for suite in plan.ood}
         augmentation = self._augmentation(stage_image, spec=plan.augmentation, dataset=dataset, store=store)
-        runs = []
+        runs: dict[tuple[str, str], Any] = {}
         for run in plan.runs:
+            # What it would start from may be in another part of the study: then it trains all of its phases.
+            first = runs.get((run.start, run.seed))
             task = one_run(
                 recipe=run.recipe,
                 recipe_id=run.recipe_id,
@@ -146,12 +148,15 @@ class _Graph:
                 store=store,
                 stage_image=stage_image,
                 train_image=train_image,
+                **({"start": first["trained"] if first else ""} if plan.has_starts else {}),
                 **dict(zip(_numbered("test_sets", plan.ood), test_sets.values(), strict=True)),
             )
             task.set_caching_options(self.settings.caching).set_display_name(f"{run.recipe_id}, seed {run.seed}")
-            runs.append(task.outputs)
+            runs[run.recipe_id, run.seed] = task.outputs
         names = {"trained": ["trained"], "adversarial": self._names("adversarial"), "ood": self._names("ood")}
-        by_stage = {stage: [run[name] for run in runs for name in of_stage] for stage, of_stage in names.items()}
+        by_stage = {
+            stage: [run[name] for run in runs.values() for name in of_stage] for stage, of_stage in names.items()
+        }
         common = {"dataset": dataset, "test_sets": list(test_sets.values()), "augmentation": augmentation}
         return {**common, **by_stage}
 
@@ -240,7 +245,9 @@ class _Graph:
 
     def run_pipeline(self) -> BaseComponent:
         """Return the pipeline of one recipe and seed. kfp wants it to be made before the pipeline that uses it."""
-        of_training = ("recipe", "recipe_id", "seed", "dataset", "augmentation", "store")
+        of_training = ["recipe", "recipe_id", "seed", "dataset", "augmentation", "store"]
+        # Each input of a run takes a part of the little that a workflow may hold.
+        of_training += ["start"] if self.plan.has_starts else []
         test_sets = _numbered("test_sets", self.plan.ood)
         inputs = (*of_training, "stage_image", "train_image", *test_sets)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,17 @@ from nofrost.tasks.workspace import is_ref
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One recipe with one seed; `recipe` is the recipe as JSON."""
+    """One recipe with one seed.
+
+    Attributes:
+        recipe: the recipe as JSON.
+        start: id of the recipe whose training with this seed has done the first phases of this one; empty for none.
+    """
 
     recipe_id: str
     seed: str
     recipe: str
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,11 @@ class StudyPlan:
     champion: str = ""
     gate_suites: tuple[PlannedSuite | None, PlannedSuite | None] = (None, None)
 
+    @property
+    def has_starts(self) -> bool:
+        """Whether a training starts from another."""
+        return any(run.start for run in self.runs)
+
 
 def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
     """Check a study and return its plan.
@@ -67,6 +79,8 @@ def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
     Raises:
         UserError: the study is wrong, needs a file of this machine, or has a batch that its processes cannot share.
     """
+    from nofrost.train import find_starts
+
     study = check_study(study)
     _check_files(study)
     _check_batches(study, gpus, nodes)
@@ -76,6 +90,7 @@ def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
         name: PlannedSuite(name, _as_text(suite), _as_text(_inside_source(study, name, suite)))
         for name, suite in study.suites.ood.items()
     }
+    first = find_starts(study.recipes, study.runs.recipe)
     attacked, shifted = study.gate_suites if study.gate else (None, None)
     return StudyPlan(
         study=to_ascii(study_as_yaml(study)),
@@ -83,10 +98,23 @@ def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
         augmentation=_as_text(study.augmentation),
         adversarial=tuple(adversarial.values()),
         ood=tuple(ood.values()),
-        runs=tuple(RunPlan(name, str(seed), recipes[name]) for name in study.runs.recipe for seed in study.runs.seed),
+        runs=tuple(
+            RunPlan(name, str(seed), recipes[name], first.get(name, ""))
+            for name in _in_order(study.runs.recipe, first)
+            for seed in study.runs.seed
+        ),
         champion=study.name if study.gate else "",
         gate_suites=(adversarial.get(attacked or ""), ood.get(shifted or "")),
     )
+
+
+def _in_order(recipes: Iterable[str], first: Mapping[str, str]) -> list[str]:
+    """Return recipes, each after the one that it starts from."""
+
+    def depth(recipe: str) -> int:
+        return 1 + depth(first[recipe]) if recipe in first else 0
+
+    return sorted(recipes, key=depth)
 
 
 def _check_files(study: Study) -> None:

@@ -26,9 +26,9 @@ from nofrost.errors import UserError
 from nofrost.evaluate import evaluate_robustness
 from nofrost.models import build, default_device, single_thread_if_small
 from nofrost.models.classifier import Classifier, Signature
+from nofrost.train import find_starts
 from nofrost.train.micro_batches import MicroBatches
 from nofrost.train.objectives import Adversary, Batch, create_objective
-from nofrost.train.starts import starts
 
 # Of a step that is counted and of an evaluation; attacks need other classes to aim at.
 _COUNTED, _CLASSES, _SIDE = 4, 10, 16
@@ -148,7 +148,7 @@ def study_cost(study: Study, manifest: Manifest | None = None, teraflops: float 
         UserError: the number of images is not known before the dataset is prepared.
     """
     images = _images_of(manifest) if manifest else published_images(study.dataset)
-    first = starts(study.recipes, study.runs.recipe)
+    first = find_starts(study.recipes, study.runs.recipe)
     speeds: dict[Signature, Speed] = {}
     suites = {name: passes_of_suite(suite, images) for name, suite in study.suites.by_key.items()}
     runs = []

@@ -87,16 +87,24 @@ def instances(matrix: dict[str, str], plan: StudyPlan) -> Iterator[dict[str, str
             yield {**of_run, **({"suite": suite.suite_id} if suite else {})}
 
 
+def trainings(plan: StudyPlan) -> Iterator[dict[str, str]]:
+    """The values of each training, as a study has them in its key `trainings`."""
+    for run in plan.runs:
+        needs = f"runs/{run.start}/seed-{run.seed}/train" if run.start else "data/dataset"
+        yield {"options.recipe": run.recipe_id, "options.seed": run.seed, "needs": needs}
+
+
 def edges_of_dvc(plan: StudyPlan) -> set[tuple[Instance, Instance]]:
     """Pairs of stages of dvc.yaml, written out for a study, of which the second reads an output of the first."""
     stages: dict[Instance, tuple[list[str], list[str]]] = {}
     for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items():
-        for values in instances(stage.get("matrix", {}), plan):
+        for values in trainings(plan) if "foreach" in stage else instances(stage.get("matrix", {}), plan):
             paths = [
-                [re.sub(r"\${item\.(\w+)}", lambda match, v=values: v[match[1]], path) for path in stage[key]]
+                [re.sub(r"\${item\.([\w.]+)}", lambda match, v=values: v[match[1]], path) for path in described[key]]
+                for described in [stage.get("do", stage)]
                 for key in ("deps", "outs")
             ]
-            stages[(name, *values.values())] = (paths[0], paths[1])
+            stages[(name, *(value for key, value in values.items() if key != "needs"))] = (paths[0], paths[1])
     return {
         (maker, reader)
         for maker, (_, outs) in stages.items()
@@ -447,7 +455,8 @@ def test_a_command_has_an_option_for_each_input_and_takes_all_of_them(devices: d
     (task,) = [task for task in graph.tasks() if graph.kind(task) == kind]
     container = graph.container(task)
     given = [word for word in container["args"] if word.startswith("--")]
-    assert {word[2:].replace("-", "_") for word in given} == {*INPUTS[kind], "output_file"}
+    # A study in which nothing starts from another training leaves that input at its default.
+    assert {word[2:].replace("-", "_") for word in given} == {*INPUTS[kind], "start", "output_file"}
     assert container["command"] == ["nofrost", "task", kind]
     command = task_group.commands[kind]
     assert set(given) <= {option for parameter in command.params for option in parameter.opts}

@@ -12,7 +12,7 @@ from nofrost import train
 from nofrost.config import Recipe, load_recipe
 from nofrost.errors import UserError
 from nofrost.results import TrainMetrics
-from nofrost.train.starts import start_phases, starts
+from nofrost.train.starts import find_starts, start_phases
 
 NATURAL: dict[str, Any] = {
     "title": "Tiny",
@@ -111,7 +111,7 @@ def recipe(**changes: Any) -> Recipe:
 def test_recipes_of_zeise2025_start_from_the_training_of_all_layers() -> None:
     names = [f"zeise2025-{name}" for name in ("all-a", "all-n", "all-n-bn-a", "all-a-bn-n", "all-n-rest-a")]
     recipes = {name: load_recipe(name) for name in names}
-    assert starts(recipes, names) == {
+    assert find_starts(recipes, names) == {
         "zeise2025-all-n-bn-a": "zeise2025-all-n",
         "zeise2025-all-a-bn-n": "zeise2025-all-a",
         "zeise2025-all-n-rest-a": "zeise2025-all-n",
@@ -124,8 +124,8 @@ def test_the_longest_beginning_is_taken() -> None:
         "one": recipe(),
         "two": recipe(phases={"natural": {}, "robust": ROBUST}),
     }
-    assert starts(recipes, recipes) == {"three": "two", "two": "one"}
-    assert starts(recipes, ["three", "one"]) == {"three": "one"}
+    assert find_starts(recipes, recipes) == {"three": "two", "two": "one"}
+    assert find_starts(recipes, ["three", "one"]) == {"three": "one"}
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,8 @@ def study_as_yaml(study: Study) -> str:
     """Return the study with everything spelled out, as `params.yaml` holds it."""
     return (
         "# The active study: `nofrost study select NAME` wrote it. Edit it, or try values with "
-        "`dvc exp run -S key=value`.\n" + as_yaml(study.as_json())
+        "`dvc exp run -S key=value`.\n# Other runs: `nofrost study select params.yaml --set 'runs.seed=[0, 1]'`, since "
+        "DVC takes them from the last key, `trainings`.\n" + as_yaml(study.as_json())
     )
 
 

@@ -14,6 +14,7 @@ from nofrost.config.paper_claims import Size
 from nofrost.config.printed import load_printed
 from nofrost.config.recipe import Recipe
 from nofrost.config.suite import AdversarialSuite, OodSuite, Suite
+from nofrost.config.trainings import Training, trainings_of
 from nofrost.errors import shortened, unknown
 
 LEAST_SHARE = 0.001  # of the images, for a split
@@ -165,7 +166,8 @@ class Study(OmitEmpty, Settings):
     The `gate` says when its best run becomes the champion; null for a study that has none. It compares worst-case
     accuracies, so it needs an adversarial suite; without an ood suite its margins for corrupted images and calibration
     are null. `printed` are tables and figures of papers, whose numbers the report sets beside those of the recipes that
-    bear the names of their rows. The `size` is null for a study that has one alone.
+    bear the names of their rows. The `size` is null for a study that has one alone. `trainings` follow from `runs`
+    and `recipes`, and are for dvc.yaml.
     """
 
     name: Name
@@ -179,6 +181,7 @@ class Study(OmitEmpty, Settings):
     recipes: dict[Name, Recipe]
     suites: Suites
     gate: GateSpec | None = Field(default=GateSpec(), validate_default=True)
+    trainings: dict[str, Training] = Field(default={}, validate_default=True)
 
     @property
     def gate_suites(self) -> tuple[str, str | None]:
@@ -209,6 +212,16 @@ class Study(OmitEmpty, Settings):
             if name not in self.recipes:
                 raise unknown("recipe in runs.recipe", name, self.recipes)
         return self
+
+    @field_validator("trainings")
+    @classmethod
+    def _trainings_are_those_of_the_runs(
+        cls, trainings: dict[str, Training], info: ValidationInfo
+    ) -> dict[str, Training]:
+        if (runs := info.data.get("runs")) is None:
+            return trainings
+        # Runs that were changed by hand, or by an option, may have others than the file still says.
+        return {name: trainings.get(name, each) for name, each in trainings_of(runs.recipe, runs.seed).items()}
 
     @field_validator("printed", mode="before")
     @classmethod

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from nofrost.config import AugmentationSpec, Study
+from nofrost.config.trainings import trainings_of
 
 
 def check_study(study: Study, origin: str | None = None, overrides: Sequence[str] = ()) -> Study:
-    """Check each part of a study and return it with the settings of its augmentation methods spelled out.
+    """Check each part of a study and return it with the settings of its augmentation methods spelled out, and where
+    its trainings start.
 
     The schema alone does not know the settings of sources, augmentation methods, attacks and objectives; their
     classes do.
@@ -21,7 +23,7 @@ def check_study(study: Study, origin: str | None = None, overrides: Sequence[str
     # Only here: these load torch, which takes seconds that the small tasks of the pipeline do not need.
     from nofrost.augment import resolve_methods, spell_out
     from nofrost.prepare import resolve_source, resolve_test_set
-    from nofrost.train import check_methods
+    from nofrost.train import check_methods, find_starts
 
     origin = origin or study.name
     resolve_source(study.dataset, origin, ("dataset",), overrides)
@@ -31,4 +33,5 @@ def check_study(study: Study, origin: str | None = None, overrides: Sequence[str
     methods = resolve_methods(study.augmentation, origin, ("augmentation",), overrides)
     check_methods(study, origin, overrides)
     augmentation = AugmentationSpec.model_validate(spell_out(study.augmentation, methods))
-    return study.model_copy(update={"augmentation": augmentation})
+    trainings = trainings_of(study.runs.recipe, study.runs.seed, find_starts(study.recipes, study.runs.recipe))
+    return study.model_copy(update={"augmentation": augmentation, "trainings": trainings})

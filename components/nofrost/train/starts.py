@@ -52,7 +52,7 @@ def read_start(folder: Path, recipe: Recipe, seed: int, inputs: Mapping[str, str
     metrics = read_result(TrainMetrics, folder / "metrics.json")
     first = validated(Recipe, record.config, str(folder / RECORD))
     phases = start_phases(recipe, first)
-    remedy = "train it again, or leave out --start"
+    remedy = "train it again, or leave out --start (`nofrost study select` says which training can have one)"
     if not phases:
         raise UserError(f"{folder} was not trained as the first phases of this recipe are: {remedy}")
     for source, sha256 in record.inputs.items():
@@ -101,7 +101,7 @@ def start_phases(recipe: Recipe, first: Recipe) -> int:
     return len(others)
 
 
-def starts(recipes: Mapping[str, Recipe], names: Iterable[str]) -> dict[str, str]:
+def find_starts(recipes: Mapping[str, Recipe], names: Iterable[str]) -> dict[str, str]:
     """Return, for each of these names of recipes that can start from another of them, the one that does most of it."""
     names = tuple(names)
     found = {}

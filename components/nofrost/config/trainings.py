@@ -1,0 +1,42 @@
+"""The trainings of a study as dvc.yaml reads them, which has no other way to tell where one starts from another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from nofrost.config.base import Name, OmitEmpty, Seed, Settings
+
+DATASET = "data/dataset"
+
+
+class TrainingOptions(OmitEmpty, Settings):
+    """Options of `nofrost train`; `start` is null where all phases are trained."""
+
+    recipe: Name
+    seed: Seed
+    start: str | None = None
+
+
+class Training(Settings):
+    """A training, and what it `needs` first: the dataset, or the training that it starts from."""
+
+    options: TrainingOptions
+    needs: str = DATASET
+
+
+def trainings_of(
+    recipes: Iterable[str], seeds: Iterable[int], starts: Mapping[str, str] | None = None
+) -> dict[str, Training]:
+    """Return the training of each recipe with each seed by its name.
+
+    Args:
+        starts: the recipe that another one starts from.
+    """
+    seeds, found = tuple(seeds), {}
+    for recipe in recipes:
+        for seed in seeds:
+            first = (starts or {}).get(recipe)
+            start = f"runs/{first}/seed-{seed}/train" if first else None
+            options = TrainingOptions(recipe=recipe, seed=seed, start=start)
+            found[f"{recipe}-{seed}"] = Training(options=options, needs=start or DATASET)
+    return found
