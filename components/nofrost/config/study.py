@@ -14,7 +14,7 @@ from nofrost.config.paper_claims import Size
 from nofrost.config.printed import load_printed
 from nofrost.config.recipe import Recipe
 from nofrost.config.suite import AdversarialSuite, OodSuite, Suite
-from nofrost.config.trainings import Training, trainings_of
+from nofrost.config.trainings import PlannedTraining, trainings_of
 from nofrost.errors import shortened, unknown
 
 LEAST_SHARE = 0.001  # of the images, for a split
@@ -181,7 +181,7 @@ class Study(OmitEmpty, Settings):
     recipes: dict[Name, Recipe]
     suites: Suites
     gate: GateSpec | None = Field(default=GateSpec(), validate_default=True)
-    trainings: dict[str, Training] = Field(default={}, validate_default=True)
+    trainings: dict[str, PlannedTraining] = Field(default={}, validate_default=True)
 
     @property
     def gate_suites(self) -> tuple[str, str | None]:
@@ -216,8 +216,8 @@ class Study(OmitEmpty, Settings):
     @field_validator("trainings")
     @classmethod
     def _trainings_are_those_of_the_runs(
-        cls, trainings: dict[str, Training], info: ValidationInfo
-    ) -> dict[str, Training]:
+        cls, trainings: dict[str, PlannedTraining], info: ValidationInfo
+    ) -> dict[str, PlannedTraining]:
         if (runs := info.data.get("runs")) is None:
             return trainings
         # Runs that were changed by hand, or by an option, may have others than the file still says.

@@ -17,7 +17,7 @@ class TrainingOptions(OmitEmpty, Settings):
     start: str | None = None
 
 
-class Training(Settings):
+class PlannedTraining(Settings):
     """A training, and what it `needs` first: the dataset, or the training that it starts from."""
 
     options: TrainingOptions
@@ -26,7 +26,7 @@ class Training(Settings):
 
 def trainings_of(
     recipes: Iterable[str], seeds: Iterable[int], starts: Mapping[str, str] | None = None
-) -> dict[str, Training]:
+) -> dict[str, PlannedTraining]:
     """Return the training of each recipe with each seed by its name.
 
     Args:
@@ -38,5 +38,5 @@ def trainings_of(
             first = (starts or {}).get(recipe)
             start = f"runs/{first}/seed-{seed}/train" if first else None
             options = TrainingOptions(recipe=recipe, seed=seed, start=start)
-            found[f"{recipe}-{seed}"] = Training(options=options, needs=start or DATASET)
+            found[f"{recipe}-{seed}"] = PlannedTraining(options=options, needs=start or DATASET)
     return found
