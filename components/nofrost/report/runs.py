@@ -104,17 +104,20 @@ class StudyRuns(Generic[R_co]):
         return self.recipes[0].runs[0]
 
 
+S_co = TypeVar("S_co", AdversarialSuite, OodSuite, covariant=True)
+
+
 @dataclass(frozen=True)
-class Attacked(StudyRuns[AttackedRun]):
-    """A study as one of its adversarial suites measured it.
+class SuiteRuns(StudyRuns[R_co], Generic[R_co, S_co]):
+    """A study as one of its suites measured it.
 
     Attributes:
         suite_id: its name in the study.
-        heading: tells it from the other adversarial suites of the study; empty if there are none.
+        heading: tells it from the other suites of its kind in the study; empty if there are none.
     """
 
     suite_id: str
-    suite: AdversarialSuite
+    suite: S_co
     heading: str
 
     @property
@@ -123,14 +126,18 @@ class Attacked(StudyRuns[AttackedRun]):
         return f": {self.heading}" if self.heading else ""
 
     @property
-    def samples(self) -> int:
-        """How many test images the first run was attacked on."""
-        return self.first.adversarial.samples
-
-    @property
     def view(self) -> EvaluationView | None:
         """How images are resized and cropped."""
         return self.suite.view or self.manifest.view
+
+
+class Attacked(SuiteRuns[AttackedRun, AdversarialSuite]):
+    """A study as one of its adversarial suites measured it."""
+
+    @property
+    def samples(self) -> int:
+        """How many test images the first run was attacked on."""
+        return self.first.adversarial.samples
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -153,28 +160,13 @@ class Attacked(StudyRuns[AttackedRun]):
         return len({(run.adversarial.samples, run.adversarial.indices_sha256) for run in self.runs}) == 1
 
 
-@dataclass(frozen=True)
-class Shifted(StudyRuns[ShiftedRun]):
-    """A study as one of its ood suites measured it; the attributes are those of :class:`Attacked`."""
-
-    suite_id: str
-    suite: OodSuite
-    heading: str
-
-    @property
-    def suffix(self) -> str:
-        """The heading as the end of a title."""
-        return f": {self.heading}" if self.heading else ""
+class Shifted(SuiteRuns[ShiftedRun, OodSuite]):
+    """A study as one of its ood suites measured it."""
 
     @property
     def samples(self) -> int:
         """How many test images the first run was evaluated on."""
         return self.first.ood.samples
-
-    @property
-    def view(self) -> EvaluationView | None:
-        """How images are resized and cropped."""
-        return self.suite.view or self.manifest.view
 
     def same_images(self, name: str | None) -> bool:
         """Whether all runs were evaluated on the same images of a test set (None: the same corrupted images)."""
