@@ -30,7 +30,7 @@ TINY_SUITES = {
 }  # fmt: skip
 TRAIN = "runs/st/seed-0/train"
 ATTACKS = (
-    *("fgsm", "bim", "pgd", "pgd-targeted", "mim", "cw-linf", "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t"),
+    *("fgsm", "bim", "pgd", "pgd-targeted", "mim", "cw-linf", "cw-l2", "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t"),
     *("square", "rays", "awgn", "autoattack", "autoattack-paper"),
 )
 OBJECTIVES = ("st", "sat", "pgdat", "trades", "fat", "alp", "free", "fast", "mbnat", "multi-view")
@@ -146,7 +146,11 @@ def study(world: World, folder: Path, chance: random.Random) -> list[Any]:
 
 def stage_of_study(world: World, folder: Path, chance: random.Random) -> list[Any]:
     values = yaml.safe_load((world / "params.yaml").read_text(encoding="utf-8"))
-    parts = (values["recipes"]["st"], "recipe"), (values["suites"]["adversarial"], "suite"), (values, "augmentation")
+    parts = (
+        (values["recipes"]["st"], "recipe"),
+        (values["suites"]["adversarial"]["quick"], "suite"),
+        (values, "augmentation"),
+    )
     if chance.random() < 0.7:
         plausible(*chance.choice(parts), chance)
         path = changed(folder, "mine.yaml", as_yaml(values), chance, unchanged)

@@ -51,7 +51,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("world")
     overrides = [f"recipes.st.{text}" for text in settings.TINY_RECIPE]
     for suite, texts in settings.TINY_SUITES.items():
-        overrides += [f"suites.{suite.partition('-')[0]}.{text}" for text in texts]
+        overrides += [f"suites.{suite.partition('-')[0]}.quick.{text}" for text in texts]
     overrides += ["runs.recipe=[st]", "augmentation.methods=[tda]", "dataset.limit=60", "dataset.image_size=8"]
     study = load_study("digits", overrides)
     (folder / "params.yaml").write_text(study_as_yaml(study), encoding="utf-8")
