@@ -99,3 +99,14 @@ def test_runs_that_were_changed_by_hand_have_their_trainings(study_file: Path) -
     changed = load_study(study_file.with_name("params.yaml"), ["runs.seed=[0, 7]"])
     assert list(changed.trainings) == [f"{name}-{seed}" for name in changed.runs.recipe for seed in (0, 7)]
     assert check_study(changed).trainings["zeise2025-all-n-bn-a-7"].needs == "runs/zeise2025-all-n/seed-7/train"
+
+
+def test_what_a_file_says_of_its_trainings_is_only_where_they_start(study_file: Path) -> None:
+    values = yaml.safe_load(study_as_yaml(check_study(load_study(study_file))))
+    started = "zeise2025-all-n-bn-a-1"
+    values["trainings"]["zeise2025-all-n-1"]["options"] = {"recipe": "zeise2025-all-a", "seed": 7}
+    path = study_file.with_name("changed.yaml")
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    changed = load_study(path)
+    assert changed.trainings == check_study(load_study(study_file)).trainings
+    assert changed.trainings[started].needs == "runs/zeise2025-all-n/seed-1/train"

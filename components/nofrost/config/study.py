@@ -14,7 +14,7 @@ from nofrost.config.paper_claims import Size
 from nofrost.config.printed import load_printed
 from nofrost.config.recipe import Recipe
 from nofrost.config.suite import AdversarialSuite, OodSuite, Suite
-from nofrost.config.trainings import PlannedTraining, trainings_of
+from nofrost.config.trainings import PlannedTraining, starts_in, trainings_of
 from nofrost.errors import shortened, unknown
 
 LEAST_SHARE = 0.001  # of the images, for a split
@@ -221,7 +221,7 @@ class Study(OmitEmpty, Settings):
         if (runs := info.data.get("runs")) is None:
             return trainings
         # Runs that were changed by hand, or by an option, may have others than the file still says.
-        return {name: trainings.get(name, each) for name, each in trainings_of(runs.recipe, runs.seed).items()}
+        return trainings_of(runs.recipe, runs.seed, starts_in(trainings, runs.recipe))
 
     @field_validator("printed", mode="before")
     @classmethod

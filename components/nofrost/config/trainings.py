@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from nofrost.config.base import Name, OmitEmpty, Seed, Settings
 
 DATASET = "data/dataset"
+_START = r"runs/([^/]+)/seed-\d+/train"
 
 
 class TrainingOptions(OmitEmpty, Settings):
@@ -22,6 +24,16 @@ class PlannedTraining(Settings):
 
     options: TrainingOptions
     needs: str = DATASET
+
+
+def starts_in(trainings: Mapping[str, PlannedTraining], recipes: Iterable[str]) -> dict[str, str]:
+    """Return which of these recipes starts from which other one, as a file says."""
+    found, recipes = {}, set(recipes)
+    for training in trainings.values():
+        named = re.fullmatch(_START, training.options.start or "")
+        if named and {named[1], training.options.recipe} <= recipes and named[1] != training.options.recipe:
+            found[training.options.recipe] = named[1]
+    return found
 
 
 def trainings_of(
