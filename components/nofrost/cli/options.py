@@ -57,6 +57,12 @@ study_option = click.option(
     callback=not_empty,
     help="A study that is shipped (see `nofrost study list`) or a YAML file such as params.yaml.",
 )
+size_option = click.option(
+    "--size",
+    metavar="SIZE",
+    help="The size of the study, such as small; `nofrost study list` names those it has. "
+    "Default: paper, the study as it stands.",
+)
 dataset_option = click.option("--dataset", type=PATH, required=True, help="Output folder of `nofrost prepare`.")
 seed_option = click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of everything random."

@@ -7,18 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nofrost.cli.options import PATH, aligned, emit, json_option, set_option
+from nofrost.cli.options import PATH, aligned, emit, json_option, set_option, size_option
 from nofrost.cli.study_plan import study_plan
 
 if TYPE_CHECKING:
     from nofrost.config import Printed, PrintedColumn, PrintedRow, Study
-
-size_option = click.option(
-    "--size",
-    metavar="SIZE",
-    help="The size to run the study in, such as small; `nofrost study list` names those it has. "
-    "Default: paper, the study as it stands.",
-)
 
 
 @click.group()

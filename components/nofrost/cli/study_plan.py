@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nofrost.cli.options import PATH, aligned, emit, json_option, set_option
+from nofrost.cli.options import PATH, aligned, emit, json_option, set_option, size_option
 
 if TYPE_CHECKING:
     from nofrost.study_cost import Passes, StudyCost
@@ -19,7 +19,7 @@ HEAD = ("recipe", "starts from", "epochs", "training passes", "evaluation passes
 @click.argument("name")
 @set_option
 @json_option
-@click.option("--size", metavar="SIZE", help="Of a study that has sizes: tiny, small or paper. Default: paper.")
+@size_option
 @click.option("--dataset", type=PATH, help="Output of `nofrost prepare`. Default: the published numbers of images.")
 @click.option(
     "--teraflops",
