@@ -43,6 +43,31 @@ def test_the_tables_of_a_study_share_their_rows(tmp_path: Path) -> None:
     assert len(found.recipes) < sum(len(list(load_printed(name).trainings())) for name in found.printed)
 
 
+@pytest.mark.parametrize(
+    ("tables", "row"),
+    [
+        (["wang2022-table-1", "wang2022-table-2"], "st"),
+        (["zeise2025-table-1", "zeise2025-table-3", "zeise2025-table-4"], "all-n-bn-a"),
+        (["galloway2019-table-2", "galloway2019-table-3"], "vgg8"),
+    ],
+)
+def test_tables_whose_rows_are_different_trainings_of_one_name_are_refused(
+    tables: list[str], row: str, tmp_path: Path
+) -> None:
+    message = rf"printed: row {row} of {tables[-1]} is another training than row {row} of {tables[0]}: make a study for"
+    with pytest.raises(UserError, match=message) as error:
+        study(tmp_path, tables)
+    assert "\n" not in str(error.value)
+
+
+def test_recipes_that_are_listed_may_not_stand_beside_two_trainings_either(tmp_path: Path) -> None:
+    tables = ["wang2022-table-1", "wang2022-table-2"]
+    with pytest.raises(UserError, match="row sat of wang2022-table-2 is another training"):
+        study(tmp_path, tables, recipes=["sat", "nofrost"], gate=None)
+    # Of figure 1 and table 2 only the rows of standard training have the same name.
+    assert study(tmp_path, ["wang2022-figure-1", "wang2022-table-2"], recipes=["sat", "pgdat"])
+
+
 def test_what_a_row_sets_is_scaled_down_too(tmp_path: Path) -> None:
     arch = {"cifar-resnet18": "cifar-resnet18-w8"}
     found = study(tmp_path, "zeise2025-table-7", scale={"model": {"arch": arch}, "schedule": {"epochs": 2}})

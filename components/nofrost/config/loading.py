@@ -118,6 +118,7 @@ def _printed_recipes(names: Any) -> dict[str, Any] | None:
     """Return the trainings of printed tables as recipes of a study; None where it names no table.
 
     The settings of a row are part of its base: they say what the paper trained, which a study's scale then changes.
+    Two tables with different trainings under one name are refused by the study.
     """
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

@@ -250,6 +250,19 @@ class Study(OmitEmpty, Settings):
         return self
 
     @model_validator(mode="after")
+    def _a_row_of_the_tables_is_one_training(self) -> Study:
+        tables: dict[str, tuple[str, Any]] = {}
+        for table in self.printed:
+            for run, *training in load_printed(table).trainings():
+                first, trained_first = tables.setdefault(run, (table, training))
+                if run in self.runs.recipe and training != trained_first:
+                    raise ValueError(
+                        f"printed: row {run} of {table} is another training than row {run} of {first}: "
+                        "make a study for each table"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _augmentation_sets_are_made(self) -> Study:
         for name in self.runs.recipe:
             for method in self.recipes[name].views.augmentation_sets:
