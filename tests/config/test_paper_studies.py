@@ -35,7 +35,7 @@ def test_a_study_of_a_table_trains_its_rows_and_measures_its_columns(name: str) 
             if column.suite is None or column.not_measured:
                 continue
             suites = study.suites.ood if column.suite.startswith("ood-") else study.suites.adversarial
-            suite = study_suite(suites, column.suite)
+            suite = study_suite(suites, column.suite, table.suites)
             assert suite is not None, column.title
             if column.measure == "accuracy" and suite in study.suites.adversarial:
                 assert column.condition in {"clean", "worst-case", *study.suites.adversarial[suite].attacks}

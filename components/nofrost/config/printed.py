@@ -157,6 +157,11 @@ class Printed(OmitEmpty, Schema):
         """As a text refers to it: ``Table 1``, ``Figure 2``, ``text``."""
         return f"{self.kind.capitalize()} {self.number}" if self.number else self.kind
 
+    @property
+    def suites(self) -> frozenset[str]:
+        """The shipped suites that measure its columns."""
+        return frozenset(column.suite for column in self.columns.values() if column.suite)
+
     def unit_of(self, row: str, column: str) -> Unit:
         """Return the unit of a value."""
         return self.rows[row].unit or self.columns[column].unit or self.unit
@@ -182,7 +187,7 @@ class Printed(OmitEmpty, Schema):
         """Yield the trainings that the table is about: name of the recipe in a study, shipped recipe, settings."""
         found: dict[str, tuple[str, dict[str, Any]]] = {}
         for row, entry in self.rows.items():
-            for column, heading in self.columns.items() or ():
+            for column, heading in self.columns.items():
                 recipe, name = heading.recipe or entry.recipe, self.run_of(row, column)
                 if name is not None and recipe is not None:
                     found.setdefault(name, (recipe, {**entry.set, **heading.set}))

@@ -35,8 +35,11 @@ class NotMeasuredError(LookupError):
     """A run has no number for a column; the message says why."""
 
 
-def measurement(run: Measurements, column: PrintedColumn, row: PrintedRow) -> Measured:
+def measurement(run: Measurements, column: PrintedColumn, row: PrintedRow, suites: Collection[str]) -> Measured:
     """Return what `run` measured of a column; `row` says through which branches of mixture batch norm.
+
+    Args:
+        suites: the shipped ones that the table of the column names.
 
     Raises:
         NotMeasuredError: it measured nothing of the kind.
@@ -48,21 +51,30 @@ def measurement(run: Measurements, column: PrintedColumn, row: PrintedRow) -> Me
     # The schema of a column wants both where they are used.
     suite, condition = column.suite or "", column.condition or ""
     if suite.startswith("ood-"):
-        return _shifted(_evaluation(run.ood, suite), condition)
-    return _attacked(_evaluation(run.adversarial, suite), column.measure, condition, row)
+        return _shifted(_evaluation(run.ood, suite, suites), condition)
+    return _attacked(_evaluation(run.adversarial, suite, suites), column.measure, condition, row)
 
 
-def study_suite(names: Collection[str], shipped: str) -> str | None:
-    """Return which suite of a study stands for a shipped one: that of its name, with or without the kind, or else the
-    only one; None if there is none."""
-    for name in (shipped, shipped.partition("-")[2]):
+def study_suite(names: Collection[str], shipped: str, of_table: Collection[str]) -> str | None:
+    """Return which suite of a study stands for a shipped one; None if there is none.
+
+    It has the name of the shipped one, with or without the kind, or is the only one of its kind in the study, if the
+    table has columns of one suite of the kind: of two, it could not stand for both.
+
+    Args:
+        names: of the study's suites of the kind.
+        of_table: the shipped suites that the columns of the table name.
+    """
+    kind, _, name_alone = shipped.partition("-")
+    for name in (shipped, name_alone):
         if name in names:
             return name
-    return next(iter(names)) if len(names) == 1 else None
+    of_kind = [suite for suite in of_table if suite.startswith(f"{kind}-")]
+    return next(iter(names)) if len(names) == len(of_kind) == 1 else None
 
 
-def _evaluation(evaluations: Mapping[str, M], suite: str) -> M:
-    name = study_suite(evaluations, suite)
+def _evaluation(evaluations: Mapping[str, M], suite: str, of_table: Collection[str]) -> M:
+    name = study_suite(evaluations, suite, of_table)
     if name is None:
         raise NotMeasuredError(f"the study has no suite {suite}")
     return evaluations[name]

@@ -161,7 +161,8 @@ class PrintedComparison:
             raise NotMeasuredError(NOT_RUN)
         is_share = column.measure in _SHARES
         factor = _FACTOR.get(self.printed.unit_of(value.row, value.column), 1.0) if is_share else 1.0
-        return [_times(factor, measurement(run, column, row)) for run in self.runs[name]]
+        suites = self.printed.suites
+        return [_times(factor, measurement(run, column, row, suites)) for run in self.runs[name]]
 
     def _entry(self, value: Value) -> PrintedValue:
         row = self.printed.rows[value.row]

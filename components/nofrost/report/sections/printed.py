@@ -10,7 +10,7 @@ from nofrost.report.compare import Estimate
 from nofrost.report.document import Block, Cell, Column, Facts, Figure, Panel, Paragraph, Section, Table
 from nofrost.report.measurement import Measurements, study_suite
 from nofrost.report.printed_numbers import NOT_RUN, DecidedClaim, Ours, PrintedComparison, PrintedValue
-from nofrost.report.runs import Attacked, Collected, Shifted
+from nofrost.report.runs import WORST_CASE, Attacked, Collected, Shifted
 from nofrost.results import Status
 
 UNITS = {"percent": "%", "degrees": "°", "nats": "nats"}
@@ -253,7 +253,7 @@ def _changed_attacks(table: Printed, collected: Collected) -> Iterator[str]:
     """Yield in which settings the attacks of the study differ from those of the shipped suites of the columns."""
     suites = collected.study.suites.adversarial
     for column in {(column.suite, column.condition): column for column in table.columns.values()}.values():
-        used = study_suite(suites, column.suite or "")
+        used = study_suite(suites, column.suite or "", table.suites)
         if used is None or not column.suite or column.suite.startswith("ood-"):
             continue
         theirs: Suite = load_suite(column.suite)
@@ -263,11 +263,15 @@ def _changed_attacks(table: Printed, collected: Collected) -> Iterator[str]:
 
 def _changes(theirs: AdversarialSuite, ours: AdversarialSuite, column: PrintedColumn) -> list[str]:
     name = column.condition or ""
+    threats = [text.threat(suite.threat.norm, suite.threat.eps) for suite in (ours, theirs)]
+    changes = ["{} instead of {}".format(*threats)] if ours.threat != theirs.threat else []
+    if name == WORST_CASE:
+        return changes
     if name not in theirs.attacks or name not in ours.attacks:
         return []
     before, now = theirs.attacks[name].as_json(), ours.attacks[name].as_json()
     keys: Sequence[str] = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    return [f"{key} {_setting(now.get(key))} instead of {_setting(before.get(key))}" for key in keys]
+    return [*changes, *(f"{key} {_setting(now.get(key))} instead of {_setting(before.get(key))}" for key in keys)]
 
 
 def _setting(value: object) -> str:
