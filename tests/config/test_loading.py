@@ -285,6 +285,15 @@ def test_a_study_may_have_any_number_of_suites_and_its_gate_names_two(tmp_path: 
     assert parse_study(study_as_yaml(study)) == study
 
 
+@pytest.mark.parametrize("overrides", [(), ("suites.ood={quik: null}",)])
+def test_a_null_that_leaves_no_suite_out_is_refused_with_the_nearest_name(
+    tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    path = write(tmp_path / "s.yaml", "base: digits\n" + ("" if overrides else "suites: {ood: {quik: null}}\n"))
+    with pytest.raises(UserError, match=r"suites\.ood: null leaves out a suite .* no 'quik': did you mean 'quick'"):
+        load_study(path, overrides)
+
+
 def test_without_an_ood_suite_a_gate_has_no_margins_for_one(tmp_path: Path) -> None:
     study = load_study(write(tmp_path / "s.yaml", "base: digits\nsuites: {ood: {quick: null}}\n"))
     assert study.gate

@@ -205,7 +205,11 @@ GATED = "suites: {adversarial: {quick: adversarial-quick}}\ngate: %s"
         ("suites: {ood: 3}", ("suites.ood: input should be a valid dictionary",)),
         ("suites: {odd: {quick: ood-quick}}", ("unknown key 'suites.odd'", "did you mean 'ood'?")),
         ("suites: {ood: {a/b: ood-quick}}", ("suites.ood.a/b", "cannot be a name")),
-        ("suites: {adversarial: {}, ood: {quick: null}}", ("suites: it has no suite: name one",)),
+        ("suites: {adversarial: {}, ood: {}}", ("suites: it has no suite: name one",)),
+        (
+            "suites: {ood: {quick: null}}",
+            ("suites.ood: null leaves out a suite that the base has, and it has no 'quick'",),
+        ),
         ("suites: {ood: {quick: ood-quick}}", ("gate: it compares worst-case accuracies, and suites.adversarial",)),
         (GATED % "{adversarial: nope}", ("gate: unknown suite in gate.adversarial 'nope': ", "known are quick")),
         (GATED % "{ood: nope}", ("gate: ood is measured by an ood suite, and suites.ood is empty",)),

@@ -67,6 +67,15 @@ def test_a_study_spelled_out_keeps_its_size_and_has_no_other(tmp_path: Path) -> 
         load_study(spelled_out, size="small")
 
 
+def test_null_takes_a_suite_away_at_a_size_and_none_that_is_away_comes_back(tmp_path: Path) -> None:
+    path = study(tmp_path, sizes={"tiny": {"suites": {"ood": {"quick": None}}}})
+    assert (load_study(path).suites.ood.keys(), load_study(path, size="tiny").suites.ood) == ({"quick"}, {})
+    study(tmp_path, sizes={"tiny": {"suites": {"ood": {"quick": {"max_images": 9}}}}})
+    further = tmp_path / "further.yaml"
+    further.write_text("base: mine.yaml\nsuites: {ood: {quick: null}}\n", encoding="utf-8")
+    assert load_study(further, size="tiny").suites.ood == {}
+
+
 def test_an_override_stands_above_a_size(tmp_path: Path) -> None:
     assert load_study(study(tmp_path), ["dataset.limit=90"], "tiny").dataset.limit == 90
 
@@ -81,6 +90,9 @@ def test_an_override_stands_above_a_size(tmp_path: Path) -> None:
         ({"sizes": {"paper": {}}}, None, r"paper is the study as it stands"),
         ({"sizes": {"small": {"seed": [0]}}}, "small", "unknown key in .*sizes.small: 'seed'"),
         ({"sizes": {"small": {"recipes": {"sta": {}}}}}, "small", "unknown name in .*sizes.small.recipes: 'sta'"),
+        ({"sizes": {"small": {"recipes": {"sat": None}}}}, "small", "sizes.small.recipes.sat is null, .*runs.recipe"),
+        ({"suites": ["a"], "sizes": {"small": {"suites": {"ood": {}}}}}, "small", r"suites: \['a'\] is not a mapping"),
+        ({"sizes": {"small": {"suites": {"ood": {"quik": None}}}}}, "small", "unknown name in .*suites.ood: 'quik'"),
         ({"sizes": {"small": {"recipes": ["st"]}}}, "small", "is not a mapping from names of the study"),
     ],
 )

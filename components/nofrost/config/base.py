@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -21,7 +22,7 @@ from pydantic import (
 
 from nofrost.config.fraction import PixelFraction
 from nofrost.config.validation import not_a_number
-from nofrost.errors import shortened
+from nofrost.errors import closest, shortened
 
 T = TypeVar("T")
 
@@ -239,7 +240,29 @@ Name = Annotated[str, AfterValidator(_names_a_folder)]
 
 
 LEFT_OUT: Any = type("LeftOut", (), {"__repr__": lambda self: "null"})()
-"""What :func:`merge` puts where null takes away a test set of the base; a null that takes nothing away stays null."""
+"""What :func:`merge` puts where null takes away a test set or suite of the base; a null that takes nothing away stays
+null."""
+
+
+def without_those_left_out(kind: str) -> BeforeValidator:
+    """Return what takes the entries that are :data:`LEFT_OUT` out of a mapping of names to entries of this kind.
+
+    It raises ValueError for a null, which takes nothing away, with the nearest name.
+    """
+
+    def without(entries: Any) -> Any:
+        if not isinstance(entries, Mapping):
+            return entries
+        for name, entry in entries.items():
+            if entry is None:
+                known = sorted(other for other, entry in entries.items() if isinstance(entry, Mapping))
+                raise ValueError(
+                    f"null leaves out a {kind} that the base has, and it has no {shortened(str(name))}: "
+                    f"{closest(name, known)}known are {', '.join(known) or 'none'}"
+                )
+        return {name: entry for name, entry in entries.items() if entry is not LEFT_OUT}
+
+    return BeforeValidator(without)
 
 
 def merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,16 +276,22 @@ def merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
         base_value = merged.get(key)
         if isinstance(base_value, Mapping) and isinstance(value, Mapping) and not _names_differ(base_value, value):
             if key == "test_sets":
-                value = {
-                    name: LEFT_OUT if _takes_away(base_value, name, each) else each for name, each in value.items()
-                }
+                value = _with_those_left_out(base_value, value)
+            elif key == "suites":
+                value = {kind: _with_those_left_out(base_value.get(kind), each) for kind, each in value.items()}
             value = merge(base_value, value)
         merged[key] = value
     return merged
 
 
-def _takes_away(base: Mapping[str, Any], name: str, value: Any) -> bool:
-    return value is None and isinstance(base.get(name), Mapping)
+def _with_those_left_out(base: Any, values: Any) -> Any:
+    """Return entries by name with those that are null, and that `base` has, as :data:`LEFT_OUT`."""
+    if not isinstance(base, Mapping) or not isinstance(values, Mapping):
+        return values
+    return {
+        name: LEFT_OUT if value is None and isinstance(base.get(name), Mapping | str) else value
+        for name, value in values.items()
+    }
 
 
 def difference(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

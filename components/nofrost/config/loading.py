@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from nofrost.config.base import Schema, first_duplicate, merge
+from nofrost.config.base import LEFT_OUT, Schema, first_duplicate, merge
 from nofrost.config.printed import load_printed
 from nofrost.config.reading import SUITES, is_path, on_its_base, read, read_text
 from nofrost.config.recipe import Recipe
@@ -58,9 +58,12 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), size: str | None
         section, name_or_kind, *inside = [*text.partition("=")[0].strip().split("."), ""]
         if section == "recipes" and len(inside) > 1 and name_or_kind not in values["recipes"]:
             raise unknown(f"recipe in --set {shortened(text)}:", name_or_kind, values["recipes"])
-        suites = values["suites"].get(name_or_kind) if section == "suites" else None
-        if isinstance(suites, Mapping) and inside[0] and inside[0] not in suites:
-            raise unknown(f"{name_or_kind} suite in --set {shortened(text)}:", inside[0], suites)
+        suites = (
+            values["suites"].get(name_or_kind) if section == "suites" and isinstance(values["suites"], dict) else None
+        )
+        known = [name for name, suite in suites.items() if suite is not LEFT_OUT] if isinstance(suites, dict) else None
+        if known is not None and inside[0] and inside[0] not in known:
+            raise unknown(f"{name_or_kind} suite in --set {shortened(text)}:", inside[0], known)
     return validated(Study, overridden(values, overrides), str(name), overrides)
 
 
@@ -141,7 +144,7 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _suites_of_kind(kind: str, entries: Any, origin: str, named_by: tuple[str, ...]) -> Any:
-    """Return the suites of a kind by name, each merged onto its base; what is not a mapping is left to the schema."""
+    """Return the suites of a kind by name, each merged onto its base; null and no mapping are left to the schema."""
     where = f"{origin}: suites.{kind}"
     is_one_suite = isinstance(entries, Mapping) and not {"base", "kind"}.isdisjoint(entries)
     if isinstance(entries, str | list) or is_one_suite:
@@ -155,9 +158,10 @@ def _suites_of_kind(kind: str, entries: Any, origin: str, named_by: tuple[str, .
     if not isinstance(entries, Mapping):
         return entries
     return {
-        name: on_its_base("suite", _entry(suite, f"{where}.{name}"), named_by)
+        name: suite
+        if suite is None or suite is LEFT_OUT
+        else on_its_base("suite", _entry(suite, f"{where}.{name}"), named_by)
         for name, suite in entries.items()
-        if suite is not None
     }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from nofrost.config.base import merge
+from nofrost.config.base import LEFT_OUT, merge
 from nofrost.config.paper_claims import Size
 from nofrost.errors import UserError, shortened, unknown
 
@@ -55,11 +55,21 @@ def of_size(study: Mapping[str, Any], origin: str, size: str | None) -> dict[str
         values["recipes"] = {name: name for name in recipes if isinstance(name, str)}
     where = f"{origin}: sizes.{size}"
     if "recipes" in changes:
-        values["recipes"] = _laid_over(values.get("recipes"), changes.pop("recipes"), f"{where}.recipes")
+        recipes = changes.pop("recipes")
+        for name, change in recipes.items() if isinstance(recipes, Mapping) else ():
+            if change is None:
+                raise UserError(
+                    f"{where}.recipes.{name} is null, which changes nothing: to train fewer recipes list the others in "
+                    f"sizes.{size}.runs.recipe"
+                )
+        values["recipes"] = _laid_over(values.get("recipes"), recipes, f"{where}.recipes")
     if "suites" in changes:
         kinds, changed = values.get("suites") or {}, changes.pop("suites")
         if not isinstance(changed, Mapping):
             raise UserError(f"{where}.suites: {shortened(changed)} is not a mapping: write such as adversarial: ...")
+        if not isinstance(kinds, Mapping):
+            example = "write such as adversarial: {quick: adversarial-quick}"
+            raise UserError(f"{origin}: suites: {shortened(kinds)} is not a mapping from kinds to suites: {example}")
         laid = {
             kind: _laid_over(kinds.get(kind, {}), suites, f"{where}.suites.{kind}") for kind, suites in changed.items()
         }
@@ -68,13 +78,19 @@ def of_size(study: Mapping[str, Any], origin: str, size: str | None) -> dict[str
 
 
 def _laid_over(base: Any, changes: Any, where: str) -> Any:
-    """Return recipes or suites with changes on top, where a name stands for the file of that name."""
+    """Return recipes or suites with changes on top, where a name stands for the file of that name.
+
+    Null takes a suite away, and one that is taken away already has no changes.
+    """
     if not isinstance(changes, Mapping) or not isinstance(base, Mapping):
         raise UserError(f"{where}: {shortened(changes)} is not a mapping from names of the study to changes")
     result = dict(base)
     for name, change in changes.items():
         if name not in base:
             raise unknown(f"name in {where}:", str(name), base)
+        if change is None or base[name] is LEFT_OUT:
+            result[name] = LEFT_OUT
+            continue
         entry = {"base": name} if base[name] in (None, {}) else base[name]
         entry = {"base": entry} if isinstance(entry, str) else entry
         result[name] = merge(entry, change) if isinstance(change, Mapping) else change

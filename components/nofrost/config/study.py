@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from nofrost.config.base import ImageCount, Name, OmitEmpty, Seed, Settings, first_duplicate
+from nofrost.config.base import ImageCount, Name, OmitEmpty, Seed, Settings, first_duplicate, without_those_left_out
 from nofrost.config.evaluation_view import LARGEST_SIDE, EvaluationView
 from nofrost.config.gate import GateSpec
 from nofrost.config.paper_claims import Size
@@ -115,23 +114,14 @@ class Runs(Settings):
         return self
 
 
-def _without_those_left_out(suites: Any) -> Any:
-    if not isinstance(suites, Mapping):
-        return suites
-    return {name: suite for name, suite in suites.items() if suite is not None}
-
-
-_LeavingOut = BeforeValidator(_without_those_left_out)
-
-
 class Suites(Settings):
     """What every run is evaluated on: suites of each kind by name, at least one in all.
 
-    Null leaves out a suite that the base of a study has.
+    Null leaves out a suite that the base of a study has, and no other.
     """
 
-    adversarial: Annotated[dict[Name, AdversarialSuite], _LeavingOut] = Field(default={})
-    ood: Annotated[dict[Name, OodSuite], _LeavingOut] = Field(default={})
+    adversarial: Annotated[dict[Name, AdversarialSuite], without_those_left_out("suite")] = Field(default={})
+    ood: Annotated[dict[Name, OodSuite], without_those_left_out("suite")] = Field(default={})
 
     @model_validator(mode="after")
     def _something_is_evaluated(self) -> Suites:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
-    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -14,8 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from nofrost.config.base import LEFT_OUT, ImageCount, Name, Settings
-from nofrost.errors import closest, shortened
+from nofrost.config.base import ImageCount, Name, Settings, without_those_left_out
 
 _KINDS = ("subset", "outliers")
 
@@ -74,20 +71,7 @@ class TestSetSpec(Settings):
         return self
 
 
-def _without_those_left_out(test_sets: Any) -> Any:
-    if not isinstance(test_sets, Mapping):
-        return test_sets
-    for name, spec in test_sets.items():
-        if spec is None:
-            known = sorted(other for other, spec in test_sets.items() if isinstance(spec, Mapping))
-            raise ValueError(
-                f"null leaves out a test set that the base has, and it has no {shortened(str(name))}: "
-                f"{closest(name, known)}known are {', '.join(known) or 'none'}"
-            )
-    return {name: spec for name, spec in test_sets.items() if spec is not LEFT_OUT}
-
-
-NamedTestSets = Annotated[dict[Name, TestSetSpec], BeforeValidator(_without_those_left_out)]
+NamedTestSets = Annotated[dict[Name, TestSetSpec], without_those_left_out("test set")]
 """Test sets by name; null leaves out one that the base has, and no other."""
 
 
