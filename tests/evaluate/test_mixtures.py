@@ -14,6 +14,8 @@ from nofrost import models
 from nofrost.attacks import create_attack
 from nofrost.config import AdversarialSuite
 from nofrost.evaluate import evaluate_robustness
+from nofrost.evaluate.adversarial.plan import make_plan
+from nofrost.evaluate.adversarial.robustness import strongest_attack
 from nofrost.models import Mixture
 
 MakeSuite = Callable[..., AdversarialSuite]
@@ -66,3 +68,24 @@ def test_a_model_without_branches_has_no_mixtures(
     result = evaluate_robustness(standard_model, *test_digits, make_suite(attacks={"fgsm": {}}, mixtures={}))
     assert result.metrics.mixtures == ()
     assert "mixtures" not in result.metrics.as_json()
+
+
+def test_noise_outside_the_threat_is_in_no_worst_case(
+    mixture_checkpoint: Path, test_digits: Digits, make_suite: MakeSuite
+) -> None:
+    images, labels = (each[:40] for each in test_digits)
+    model = models.load_model(mixture_checkpoint)
+    noise = {"noise": {"name": "awgn", "sigma": 3.0, "space": "pixel", "clip": False}}
+    sweep = {"inference": ["logits"], "weights": [0.3]}
+    fgsm = evaluate_robustness(model, images, labels, make_suite(attacks={"fgsm": {}}, mixtures=sweep))
+    suite = make_suite(attacks={"fgsm": {}, **noise}, mixtures=sweep)
+    both = evaluate_robustness(model, images, labels, suite)
+    assert both.flags["noise"].sum() < both.flags["worst-case"].sum()
+    for name in ("through-clean-branch", "through-adversarial-branch", "worst-case"):
+        assert np.array_equal(both.flags[name], fgsm.flags[name]), name
+    mixed = both.mixtures.flags[Mixture(0.3)]
+    assert mixed["noise"].sum() < mixed["worst-case"].sum()
+    assert np.array_equal(mixed["worst-case"], fgsm.mixtures.flags[Mixture(0.3)]["worst-case"])
+    assert strongest_attack(make_plan(suite), both.flags) == "fgsm"
+    alone = evaluate_robustness(model, images, labels, make_suite(attacks=noise))
+    assert alone.flags["worst-case"].sum() <= alone.flags["noise"].sum()

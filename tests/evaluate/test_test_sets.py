@@ -100,7 +100,9 @@ def test_a_suite_with_test_sets_needs_their_folder(
 ) -> None:
     with pytest.raises(UserError, match=r"the suite has test sets \(dark, few\): .*--test-sets FOLDER"):
         run(dataset, plain_checkpoint, suite, tmp_path / "out")
-    with pytest.raises(UserError, match=f"{tmp_path} does not hold test set dark: prepare them with"):
+    with pytest.raises(
+        UserError, match=f"{tmp_path} does not hold test set dark: prepare them with .*--suite ood/NAME "
+    ):
         run(dataset, plain_checkpoint, suite, tmp_path / "out", test_sets=tmp_path)
 
 

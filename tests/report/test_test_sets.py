@@ -211,3 +211,13 @@ def test_views_are_shown_and_another_view_of_a_run_is_refused(tree: Tree) -> Non
     other.change("st/seed-0/evaluate-ood/quick/record.json", without_view)
     with pytest.raises(UserError, match="evaluate-ood/quick has view as they are stored, the study shorter side to 28"):
         other.report("again")
+
+
+def test_the_command_that_makes_a_missing_evaluation_names_the_folder_of_the_test_sets(tree: Tree) -> None:
+    metrics = tree.runs / "st" / "seed-0" / "evaluate-ood" / "quick" / "metrics.json"
+    aside = metrics.rename(metrics.with_suffix(".aside"))
+    try:
+        with pytest.raises(UserError, match=r"`nofrost evaluate .*--suite ood/quick .*--test-sets TEST_SETS --out"):
+            tree.report()
+    finally:
+        aside.rename(metrics)

@@ -75,7 +75,7 @@ def test_a_training_that_has_started_from_another_is_itself_a_start(
 def test_a_start_that_is_not_the_beginning_of_the_training_is_refused(
     values: dict[str, Any], seed: int, message: str, digits: Path, natural: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=f"{message}.*train it again, or leave out --start"):
+    with pytest.raises(UserError, match=f"{message}.*train it again, or leave out --start .`nofrost study plan` says"):
         trained(digits, tmp_path / "out", values, seed, natural)
     assert not (tmp_path / "out").exists()
 

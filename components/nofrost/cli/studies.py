@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nofrost.cli.options import PATH, aligned, emit, json_option, set_option, size_option
-from nofrost.cli.study_plan import study_plan
+from nofrost.cli.study_cost import study_plan
 
 if TYPE_CHECKING:
     from nofrost.config import Printed, PrintedColumn, PrintedRow, Study

@@ -197,7 +197,12 @@ class LaterKeys(Schema):
 def without_unset(values: Mapping[str, Any], later: Iterable[str]) -> dict[str, Any]:
     """Return the values of a schema in JSON form without those of `later` keys that are null, false or empty."""
     later = set(later)
-    return {key: value for key, value in values.items() if key not in later or value not in (None, False, [], (), {})}
+    return {key: value for key, value in values.items() if key not in later or not _is_unset(value)}
+
+
+def _is_unset(value: Any) -> bool:
+    # not by equality: 0 == False, and a number of 0 is set
+    return value is None or value is False or (isinstance(value, list | tuple | dict) and not value)
 
 
 class OmitEmpty(LaterKeys):

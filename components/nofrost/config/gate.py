@@ -1,10 +1,10 @@
 """The `gate` of a study: when its best run takes the place of the champion (docs/champion.md)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
-from nofrost.config.base import Name, Settings, Share
+from nofrost.config.base import LaterKeys, Name, Settings, Share
 
 Margin = Annotated[float, Field(ge=0, le=1)] | None
 
@@ -23,7 +23,7 @@ class Margins(Settings):
     calibration: Margin = 0.02
 
 
-class GateSpec(Settings):
+class GateSpec(Settings, LaterKeys):
     """When the best run of a study, the challenger, becomes its champion.
 
     Attributes:
@@ -35,15 +35,11 @@ class GateSpec(Settings):
         adversarial, ood: the suites of the study that it compares on; null for the first of each kind.
     """
 
+    later_keys: ClassVar[tuple[str, ...]] = ("adversarial", "ood")
+
     promotion: Literal["automatic", "manual"] = "automatic"
     confidence: float = Field(default=0.95, ge=0.5, le=0.9999)
     gain: Share = 0.0
     margins: Margins = Margins()
     adversarial: Name | None = None
     ood: Name | None = None
-
-    @model_serializer(mode="wrap")
-    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A gate that names no suite keeps the form that it had before there were these keys.
-        later = ("adversarial", "ood")
-        return {key: value for key, value in handler(self).items() if value is not None or key not in later}

@@ -148,7 +148,7 @@ def read_test_sets(suite: Suite, folder: Path | None, images: TestImages) -> dic
     """
     specs = suite.test_sets if isinstance(suite, OodSuite) else {}
     again = (
-        f"prepare them with `nofrost prepare --study STUDY --test-sets --dataset {images.dataset} "
+        f"prepare them with `nofrost prepare --study STUDY --test-sets --suite ood/NAME --dataset {images.dataset} "
         f"--out {folder or 'FOLDER'}`"
     )
     if specs and folder is None:

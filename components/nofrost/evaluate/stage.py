@@ -155,7 +155,7 @@ class _AdversarialEvaluation(Evaluation[AdversarialSuite]):
         """
         model, sample = self.inputs.model, engine.sample
         rows = spaced_rows(len(sample), EXAMPLES)
-        attack = strongest_attack(self.suite, result.flags)
+        attack = strongest_attack(self.plan, result.flags)
         size = engine.within_memory(EXAMPLES)
         adversarial = model.adversarial(self.plan.attacks[attack], sample, rows, size)
         classes = [model.classify(part.to(engine.device)) for part in torch.split(adversarial, size)]

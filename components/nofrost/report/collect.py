@@ -191,17 +191,19 @@ def _require_files(folder: Path, recipe: str, seed: int, study: Study) -> None:
             if not path.is_file():
                 _check_not_a_shard(path.parent)
                 missing = path if path.parent.is_dir() else path.parent
-                command = _command(stage, recipe, seed, folder)
+                command = _command(stage, recipe, seed, folder, study)
                 remedy = f"make it with `{command} --out {folder / stage}`, or all runs with `dvc repro`"
                 raise UserError(f"{missing} is missing: {remedy}")
 
 
-def _command(stage: str, recipe: str, seed: int, folder: Path) -> str:
+def _command(stage: str, recipe: str, seed: int, folder: Path, study: Study) -> str:
     """Return the command that makes an output of a run, up to its --out."""
     if stage == "train":
         return f"nofrost train --study STUDY --recipe {recipe} --seed {seed} --dataset DATASET"
-    suite = stage.removeprefix("evaluate-")
-    return f"nofrost evaluate --study STUDY --suite {suite} --dataset DATASET --checkpoint {folder}/train"
+    key = stage.removeprefix("evaluate-")
+    suite = study.suites.by_key[key]
+    test_sets = " --test-sets TEST_SETS" if isinstance(suite, OodSuite) and suite.test_sets else ""
+    return f"nofrost evaluate --study STUDY --suite {key} --dataset DATASET --checkpoint {folder}/train{test_sets}"
 
 
 def _check_not_a_shard(folder: Path) -> None:

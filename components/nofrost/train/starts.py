@@ -52,7 +52,7 @@ def read_start(folder: Path, recipe: Recipe, seed: int, inputs: Mapping[str, str
     metrics = read_result(TrainMetrics, folder / "metrics.json")
     first = validated(Recipe, record.config, str(folder / RECORD))
     phases = start_phases(recipe, first)
-    remedy = "train it again, or leave out --start (`nofrost study select` says which training can have one)"
+    remedy = "train it again, or leave out --start (`nofrost study plan` says which training can start from which)"
     if not phases:
         raise UserError(f"{folder} was not trained as the first phases of this recipe are: {remedy}")
     for source, sha256 in record.inputs.items():

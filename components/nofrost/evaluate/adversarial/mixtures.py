@@ -1,6 +1,6 @@
 """The mixtures of a mixture-BN model's branches that a suite measures: Pareto curves along γ (wang2022 Fig. 2, 5)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
@@ -19,7 +19,8 @@ CLEAN, WORST_CASE = "clean", "worst-case"
 
 @dataclass(frozen=True)
 class MixtureFlags:
-    """By mixture and condition, [N] whether it is right; the worst case is over the clean images and its attacks."""
+    """By mixture and condition, [N] whether it is right; the worst case is over the clean images and the attacks that
+    count in one."""
 
     flags: dict[Mixture, dict[str, Flags]] = field(default_factory=dict)
 
@@ -55,10 +56,13 @@ def mixtures_of(spec: MixturesSpec | None) -> list[Mixture]:
     return list(dict.fromkeys(mixtures))
 
 
-def measured_mixtures(engine: Engine, measurements: Mapping[Mixture, Mapping[str, Measurement]]) -> MixtureFlags:
-    """Return the flags of every mixture."""
+def measured_mixtures(
+    engine: Engine, measurements: Mapping[Mixture, Mapping[str, Measurement]], counted: Collection[str]
+) -> MixtureFlags:
+    """Return the flags of every mixture; its worst case is over the clean images and the `counted` attacks."""
     found = {}
     for mixture, by_condition in measurements.items():
         flags = {name: engine.right(each) for name, each in by_condition.items()}
-        found[mixture] = {**flags, WORST_CASE: reduce(np.logical_and, flags.values())}
+        worst = reduce(np.logical_and, (flags[name] for name in counted), flags[CLEAN])
+        found[mixture] = {**flags, WORST_CASE: worst}
     return MixtureFlags(found)

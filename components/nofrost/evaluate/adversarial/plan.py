@@ -115,6 +115,16 @@ class SuitePlan:
         budgets = (point.condition for point in self.budgets)
         return list(dict.fromkeys((*self.attacks.values(), *self.steps.values(), *budgets)))
 
+    def inside(self) -> dict[str, Condition]:
+        """Return the attacks within the threat: not noise that is not cut to it."""
+        return {name: condition for name, condition in self.attacks.items() if condition.create().stays_inside()}
+
+    def counted(self, names: Iterable[str]) -> list[str]:
+        """Return those of these attacks that count in a worst case: the ones inside the threat; all of them where the
+        suite has nothing else."""
+        inside = self.inside()
+        return [name for name in names if name in inside or not inside]
+
     def check(self, classes: int, images: Tensor) -> None:
         """Check that every attack is defined for a model of `classes` classes and for such images, [n, C, H, W].
 

@@ -125,13 +125,12 @@ def result_of(
     rows = {name: engine.sample.rows_of(plan.suite.attacks[name]) for name in measured.attacks}
     attacked = {name: clean[rows[name]] & engine.right(each) for name, each in measured.attacks.items()}
     # wang2022 does not say whether its attacker sees the mixture or a branch, so the worst case is over both.
+    counted_branches = plan.counted(plan.branch_attacks)
     through_branches = {
-        through(branch): reduce(np.logical_and, map(engine.right, by_attack.values()), clean)
+        through(branch): reduce(np.logical_and, (engine.right(by_attack[name]) for name in counted_branches), clean)
         for branch, by_attack in measured.through.items()
     }
-    # Noise that is not cut to the threat is no worst case of it; a suite of nothing else has that of all.
-    inside = [name for name, condition in plan.attacks.items() if condition.create().stays_inside()]
-    survived = [_of_all(attacked[name], rows[name], len(clean)) for name in inside or attacked]
+    survived = [_of_all(attacked[name], rows[name], len(clean)) for name in plan.counted(attacked)]
     worst = reduce(np.logical_and, (*survived, *through_branches.values()), clean)
     flags = {"clean": clean, **attacked, **through_branches, "worst-case": worst}
     branches: dict[str, dict[str, Flags]] = {
@@ -147,7 +146,8 @@ def result_of(
     alarms = judge(engine, model, plan, flags, steps, budgets)
     suite, of_layers = plan.suite, layers.metrics()
     losses = measured_losses(engine, model, measured.losses)
-    mixtures, on_training = measured_mixtures(engine, measured.mixtures), measured_training(engine, measured.training)
+    mixtures = measured_mixtures(engine, measured.mixtures, counted_branches)
+    on_training = measured_training(engine, measured.training)
     of_losses = losses.metrics()
     fooling = measured_fooling(engine, model, suite)
     metrics = AdversarialMetrics(
@@ -198,16 +198,19 @@ def result_of(
     )
 
 
-def strongest_attack(suite: AdversarialSuite, flags: Mapping[str, Flags]) -> str:
+def strongest_attack(plan: SuitePlan, flags: Mapping[str, Flags]) -> str:
     """Return the attack of the suite that breaks the most images, the first one of a tie; in a cascade, each attack is
-    counted on the images that it was run on. Attacks of a subset of the images count only where there are no others."""
+    counted on the images that it was run on. Attacks of a subset of the images count only where there are no others,
+    and so does noise that is not cut to the threat."""
     broken, before = {}, flags["clean"]
-    whole = [name for name, attack in suite.attacks.items() if attack.is_whole]
-    if not whole:
-        return next(iter(suite.attacks))
+    counted = plan.counted(plan.attacks)
+    whole = [name for name, attack in plan.suite.attacks.items() if attack.is_whole]
     for name in whole:
-        broken[name] = int((before & ~flags[name]).sum())
-        before = flags[name] if suite.cascade else before
+        if name in counted:
+            broken[name] = int((before & ~flags[name]).sum())
+        before = flags[name] if plan.suite.cascade else before
+    if not broken:
+        return counted[0]
     return max(broken, key=lambda name: broken[name])
 
 
