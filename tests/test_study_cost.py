@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from nofrost.cli import cli
 from nofrost.config import AdversarialSuite, DatasetSpec, Recipe, load_recipe, load_study, load_suite
 from nofrost.errors import UserError
+from nofrost.models import Mixture
 from nofrost.study_cost import (
     Images,
     Passes,
@@ -61,6 +62,34 @@ def test_a_suite_attacks_every_image_to_the_end() -> None:
     assert passes_of_suite(load_suite("adversarial-quick"), IMAGES).forward > 100 * IMAGES.test
 
 
+def _suite(**values: Any) -> AdversarialSuite:
+    words = {"kind": "adversarial", "title": "x", "citation": "x", "protocol": "quick"}
+    return AdversarialSuite.model_validate({**words, **values})
+
+
+@pytest.mark.parametrize(
+    ("subset", "count"), [({"max_images": 50}, 50), ({"classes": 5}, 100), ({"classes": 1, "max_images": 50}, 20)]
+)
+def test_an_attack_of_fewer_images_is_counted_on_these_only(subset: dict[str, int], count: int) -> None:
+    pgd = {"name": "pgd", "steps": 10}
+    alone = passes_of_suite(_suite(attacks={"fgsm": {}}), IMAGES)
+    whole = passes_of_suite(_suite(attacks={"fgsm": {}, "pgd": pgd}), IMAGES)
+    some = passes_of_suite(_suite(attacks={"fgsm": {}, "pgd": {**pgd, **subset}}), IMAGES)
+    assert some.backward - alone.backward == pytest.approx((whole.backward - alone.backward) * count / IMAGES.test)
+    only = passes_of_suite(_suite(attacks={"pgd": {**pgd, **subset}}), IMAGES)
+    assert only.backward == pytest.approx(some.backward)  # with a cheap attack of all in its place
+
+
+def test_branches_and_mixtures_of_mixture_bn_are_counted() -> None:
+    attacks = {"pgd": {"steps": 10, "step_size": "1/255"}}
+    suite = _suite(attacks=attacks)
+    plain, mixed = passes_of_suite(suite, IMAGES), passes_of_suite(suite, IMAGES, Mixture(0.5))
+    # two passes of the mixture, one of each branch, and one of each that images are made through
+    assert mixed.backward - 2 * plain.backward == pytest.approx(4 * 10 * IMAGES.test, rel=0.1)
+    sweep = _suite(attacks=attacks, mixtures={"inference": ["logits"], "weights": [0.2, 0.7]})
+    assert passes_of_suite(sweep, IMAGES, Mixture(0.5)).backward - mixed.backward == 2 * 2 * 10 * IMAGES.test
+
+
 def test_an_ood_suite_answers_every_image_in_every_severity() -> None:
     suite = load_suite("ood-quick", ["corruptions=[contrast, fog]", "severities=[1, 2, 3]", "max_images=50"])
     assert passes_of_suite(suite, IMAGES) == Passes(50 * (1 + 2 * 3))
@@ -73,6 +102,9 @@ def test_an_ood_suite_answers_every_image_in_every_severity() -> None:
         ({"source": "cifar10", "selection_share": 0}, (50_000, 0, 10_000)),
         ({"source": "cifar10", "limit": 6_000}, (4_500, 500, 1_000)),
         ({"source": "mnist", "classes": [3, 7], "selection_share": 0}, (12_000, 0, 2_000)),
+        ({"source": "mnist", "classes": [3, 7], "selection_share": 0, "limit": 1_000}, (857, 0, 143)),
+        ({"source": "mnist", "classes": [3, 7], "selection_share": 0, "class_limit": 2_500}, (5_000, 0, 2_000)),
+        ({"source": "digits", "class_limit": 100, "test_share": 0.2, "selection_share": 0}, (800, 0, 200)),
     ],
 )
 def test_the_images_are_the_published_ones(spec: dict[str, Any], counts: tuple[int, int, int]) -> None:

@@ -20,12 +20,21 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nofrost.attacks import create_attack
 from nofrost.config import AdversarialSuite, DatasetSpec, OodSuite, Recipe, Study
+from nofrost.config.suite import SuiteAttack
 from nofrost.data import Manifest
 from nofrost.data.dataset_card import find_card
 from nofrost.errors import UserError
 from nofrost.evaluate import evaluate_robustness
-from nofrost.models import build, default_device, single_thread_if_small
+from nofrost.models import (
+    Mixture,
+    MixtureBatchNorm,
+    branch,
+    build,
+    default_device,
+    single_thread_if_small,
+)
 from nofrost.models.classifier import Classifier, Signature
+from nofrost.models.mixture import Selector
 from nofrost.train import find_starts
 from nofrost.train.micro_batches import MicroBatches
 from nofrost.train.objectives import Adversary, Batch, create_objective
@@ -150,7 +159,7 @@ def study_cost(study: Study, manifest: Manifest | None = None, teraflops: float 
     images = _images_of(manifest) if manifest else published_images(study.dataset)
     first = find_starts(study.recipes, study.runs.recipe)
     speeds: dict[Signature, Speed] = {}
-    suites = {name: passes_of_suite(suite, images) for name, suite in study.suites.by_key.items()}
+    counted: dict[Mixture | None, dict[str, Passes]] = {}
     runs = []
     for name in study.runs.recipe:
         recipe = study.recipes[name]
@@ -165,7 +174,12 @@ def study_cost(study: Study, manifest: Manifest | None = None, teraflops: float 
             passes += passes_of_selection(phase) * measured
             epochs, training = epochs + phase.schedule.epochs, training + passes
             seconds, flop = seconds + speed.seconds(passes), flop + speed.flop(passes)
-        speed = _speed(recipe, images, speeds)
+        speed, mixture = _speed(recipe, images, speeds), _mixture(recipe)
+        if mixture not in counted:
+            counted[mixture] = {
+                key: passes_of_suite(each, images, mixture) for key, each in study.suites.by_key.items()
+            }
+        suites = counted[mixture]
         for passes in suites.values():
             seconds, flop = seconds + speed.seconds(passes), flop + speed.flop(passes)
         hours = flop / (teraflops * 1e12) / 3600
@@ -186,14 +200,25 @@ def published_images(spec: DatasetSpec) -> Images:
             "with --dataset"
         )
     train, test = card.images.get("train"), card.images.get("test", card.images.get("val"))
+    own_test = train is not None and test is not None
     if train is None or test is None:
         total = sum(card.images.values())
         test = round(spec.test_share * total)
         train = total - test
+    options = spec.model_extra or {}
+    chosen, class_limit = options.get("classes"), options.get("class_limit")
+    classes = len(chosen) if isinstance(chosen, list | tuple) else card.classes
+    train, test = (round(count * classes / card.classes) for count in (train, test))
+    if isinstance(class_limit, int):
+        # of the training images; the test images that are cut from them are among these
+        limited = class_limit * classes
+        if own_test:
+            train = min(train, limited)
+        else:
+            limited = min(train + test, limited)
+            test = round(spec.test_share * limited)
+            train = limited - test
     kept = min(1.0, spec.limit / (train + test)) if spec.limit else 1.0
-    chosen = (spec.model_extra or {}).get("classes")
-    classes = len(chosen) if isinstance(chosen, list) else card.classes
-    kept *= classes / card.classes
     train, test = round(train * kept), round(test * kept)
     selection = round(train * spec.selection_share)
     side = spec.image_size or (spec.view.crop if spec.view and spec.view.crop else None)
@@ -223,7 +248,7 @@ def passes_of_image(phase: Recipe) -> Passes:
     adversary = Adversary(phase.attack, phase.threat.norm, float(phase.threat.eps), 0, float(phase.schedule.epochs))
     micro_batches = MicroBatches(objective, model.train(), [batch], adversary, [{}])
     scaler = torch.amp.GradScaler(enabled=False)
-    with torch.random.fork_rng([]), _counted(model) as counts:
+    with torch.random.fork_rng([]), _counted(model.network) as counts:
         while micro_batches.backward(scaler, None):
             pass
     return Passes(*counts) * (1 / _COUNTED)
@@ -231,42 +256,89 @@ def passes_of_image(phase: Recipe) -> Passes:
 
 def passes_of_selection(phase: Recipe) -> Passes:
     """Return the passes of a measurement on the selection split for each of its images."""
-    clean = Passes(forward=1.0)
+    mixture = _mixture(phase)
+    clean = Passes(forward=float(mixture.passes if mixture else 1))
     if create_objective(phase.objective.name, **phase.objective.settings()).robust_weight == 0:
         return clean
     spec, threat = phase.selection.attack, phase.threat
     attack = create_attack(spec.name, norm=threat.norm, eps=float(threat.eps), seed=0, **spec.settings())
-    model = _AlwaysRight()
-    with torch.random.fork_rng([]), _counted(model) as counts:
+    model = _always_right(mixture)
+    with torch.random.fork_rng([]), _counted(model.network) as counts:
         attack(model, torch.rand(_COUNTED, 3, _SIDE, _SIDE), torch.zeros(_COUNTED, dtype=torch.int64))
     return clean + Passes(*counts) * (1 / _COUNTED)
 
 
-def passes_of_suite(suite: AdversarialSuite | OodSuite, images: Images) -> Passes:
-    """Return the passes of an evaluation of these images with a suite."""
+def passes_of_suite(suite: AdversarialSuite | OodSuite, images: Images, mixture: Mixture | None = None) -> Passes:
+    """Return the passes of an evaluation of these images with a suite.
+
+    Args:
+        mixture: that a mixture-BN model is deployed with; None for another model.
+    """
     tested = min(images.test, suite.max_images or images.test)
     if isinstance(suite, OodSuite):
-        return Passes(tested * (1 + len(suite.corruptions) * len(suite.severities)))
-    # A network that is never wrong is attacked to the end.
-    model = _AlwaysRight()
-    counted = suite.model_copy(update={"training_images": None, "properties": None, "max_images": None, "view": None})
-    with torch.random.fork_rng([]), _counted(model) as counts:
-        evaluate_robustness(
-            model, torch.rand(_COUNTED, 3, _SIDE, _SIDE), torch.zeros(_COUNTED, dtype=torch.int64), counted
-        )
-    return Passes(*counts) * (tested / _COUNTED)
+        conditions = 1 + len(suite.corruptions) * len(suite.severities)
+        return Passes(float(tested * conditions * (mixture.passes if mixture else 1)))
+    plain: dict[str, Any] = {"training_images": None, "properties": None, "max_images": None, "view": None}
+    whole = {name: attack for name, attack in suite.attacks.items() if attack.is_whole}
+    branch_attacks = tuple(whole) if suite.branch_attacks is None else suite.branch_attacks
+    # A suite has an attack at least: where none is of all images, a cheap one stands in.
+    whole = whole or {"stand-in": SuiteAttack(name="fgsm")}
+    common = {**plain, "branch_attacks": branch_attacks}
+    base = _counted_evaluation(suite.model_copy(update={**common, "attacks": whole}), mixture)
+    passes = base * tested
+    # Attacks of fewer images are no attacks of branches; each adds its own passes to those of the others.
+    for name, attack in suite.attacks.items():
+        if attack.is_whole:
+            continue
+        of_classes = tested * min(1.0, (attack.classes or images.classes) / images.classes)
+        on_all = attack.model_copy(update={"max_images": None, "classes": None})
+        update = {**common, "attacks": {**whole, name: on_all}}
+        with_it = _counted_evaluation(suite.model_copy(update=update), mixture)
+        passes += (with_it + base * -1) * min(of_classes, attack.max_images or of_classes)
+    return passes
+
+
+def _counted_evaluation(suite: AdversarialSuite, mixture: Mixture | None) -> Passes:
+    """Return the passes for each image of an evaluation with a suite, of a network that is never wrong, so that it is
+    attacked to the end."""
+    model = _always_right(mixture)
+    images, labels = torch.rand(_COUNTED, 3, _SIDE, _SIDE), torch.zeros(_COUNTED, dtype=torch.int64)
+    with torch.random.fork_rng([]), _counted(model.network) as counts:
+        evaluate_robustness(model, images, labels, suite)
+    return Passes(*counts) * (1 / _COUNTED)
+
+
+def _always_right(mixture: Mixture | None) -> Classifier:
+    """Return a tiny model that answers class 0 to every image, with a gradient; with a mixture, of mixture BN."""
+    pixels, selector = 3 * _SIDE * _SIDE, Selector(0.5)
+    layers: list[nn.Module] = []
+    if mixture:
+        layers = [MixtureBatchNorm(nn.BatchNorm1d(pixels), nn.BatchNorm1d(pixels), selector)]
+    signature = _signature({"arch": "linear", "normaliser": "none"}, (_SIDE, _SIDE), 3, _CLASSES)
+    model = Classifier(nn.Sequential(nn.Flatten(), *layers, _AlwaysRight(pixels)), signature, selector)
+    if mixture:
+        selector.deploy(mixture)
+    return model.eval()
+
+
+def _mixture(phase: Recipe) -> Mixture | None:
+    """Return the mixture that the model of a phase is deployed with; None if it has no mixture BN."""
+    model = phase.model
+    if model.normaliser != "mbn":
+        return None
+    return Mixture(model.mixture_weight, model.mixture_inference, model.mixture_share)
 
 
 class _AlwaysRight(nn.Module):
-    """Answers class 0 to every image, with a gradient."""
+    """Answers class 0 to every image [N, pixels], with a gradient."""
 
-    def __init__(self) -> None:
+    def __init__(self, pixels: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(3 * _SIDE * _SIDE, _CLASSES)
+        self.linear = nn.Linear(pixels, _CLASSES)
         nn.init.normal_(self.linear.weight, std=1e-3)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.linear(images.flatten(1))
+        logits: Tensor = self.linear(images)
         return logits + 100.0 * nn.functional.one_hot(torch.zeros(len(images), dtype=torch.int64), _CLASSES)
 
 
@@ -316,12 +388,13 @@ def _speed(phase: Recipe, images: Images, known: dict[Signature, Speed]) -> Spee
 
 
 def measured_speed(model: Classifier) -> Speed:
-    """Return the speed of a model at its image size."""
+    """Return the speed of a model at its image size, of one branch where it has mixture BN."""
     height, width = model.signature.image_size
     count = max(1, _PIXELS // (height * width))
     images = torch.rand(count, model.signature.channels, height, width, device=model.mean.device)
     model.eval()
-    with single_thread_if_small(model.mean.device, count * height * width):
+    # Passes are counted through one branch of mixture BN; what mixes two of them counts as two passes.
+    with branch(model, "clean"), single_thread_if_small(model.mean.device, count * height * width):
         forward = _timed(lambda: model(images), count)
 
         def both() -> None:
@@ -329,7 +402,7 @@ def measured_speed(model: Classifier) -> Speed:
             model(pixels).sum().backward()
 
         with_gradient = _timed(both, count, grad=True)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with branch(model, "clean"), FlopCounterMode(display=False) as counter, torch.no_grad():
         model(images[:1])
     return Speed(forward, max(with_gradient - forward, 0.0), float(counter.get_total_flops()))
 
