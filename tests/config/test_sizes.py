@@ -81,6 +81,24 @@ def test_an_override_stands_above_a_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("overrides", "size", "expected"),
+    [
+        (["dataset.limit=90"], None, None),
+        (["runs.seed=[0]"], "paper", None),
+        (["recipes.sat.schedule.epochs=1"], None, None),
+        (["suites.adversarial.quick.max_images=5"], None, None),
+        (["augmentation.seed=1"], "tiny", None),
+        (["dataset.path=elsewhere", "title=Other"], None, "paper"),
+        (["dataset.limit=60", "runs.seed=[5]"], "tiny", "tiny"),
+    ],
+)
+def test_a_study_whose_size_is_overridden_has_none(
+    overrides: list[str], size: str | None, expected: str | None, tmp_path: Path
+) -> None:
+    assert load_study(study(tmp_path), overrides, size).size == expected
+
+
+@pytest.mark.parametrize(
     ("changes", "size", "expected"),
     [
         ({}, "smal", r"unknown size of study .*mine.yaml: 'smal': did you mean 'small'\?"),

@@ -199,9 +199,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "printed": "wang2022-table-3",
         "size": "small",
         "runs": {"recipe": ["sat", "nofrost"]},
+        "suites": {"ood": {"quick": {"base": "ood-quick", "corruptions": ["contrast"]}}},
     }
     study.write_text(yaml.safe_dump(values), encoding="utf-8")
-    return Tree(folder, load_study(study, ["suites.ood.quick.corruptions=[contrast]"])).report()
+    return Tree(folder, load_study(study)).report()
 
 
 def test_the_report_has_the_table_the_claims_and_what_is_missing(report: Path) -> None:

@@ -16,7 +16,7 @@ from nofrost.config.printed import load_printed
 from nofrost.config.reading import SUITES, is_path, on_its_base, read, read_text
 from nofrost.config.recipe import Recipe
 from nofrost.config.scaling import scaled
-from nofrost.config.sizes import of_size, sizes_of
+from nofrost.config.sizes import differs_in_size, of_size, sizes_of
 from nofrost.config.study import Study
 from nofrost.config.suite import Suite
 from nofrost.config.validation import sentence
@@ -49,6 +49,8 @@ def load_suite(name: str | Path, overrides: Sequence[str] = ()) -> Suite:
 def load_study(name: str | Path, overrides: Sequence[str] = (), size: str | None = None) -> Study:
     """Return the study of this name or path with its recipes and suites spelled out; raises like `load_recipe`.
 
+    With overrides of what its size says it is of no size.
+
     Args:
         size: of those that the study has; None: the study as it stands, which is ``paper`` where it has sizes.
     """
@@ -64,7 +66,10 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), size: str | None
         known = [name for name, suite in suites.items() if suite is not LEFT_OUT] if isinstance(suites, dict) else None
         if known is not None and inside[0] and inside[0] not in known:
             raise unknown(f"{name_or_kind} suite in --set {shortened(text)}:", inside[0], known)
-    return validated(Study, overridden(values, overrides), str(name), overrides)
+    changed = overridden(values, overrides)
+    if differs_in_size(values, changed):
+        changed.pop("size", None)
+    return validated(Study, changed, str(name), overrides)
 
 
 def study_sizes(name: str | Path) -> list[str]:

@@ -12,6 +12,9 @@ SIZES: tuple[str, ...] = get_args(Size)
 # What a size may change. Its name, title and printed numbers belong to the study.
 KEYS = ("note", "dataset", "augmentation", "scale", "runs", "recipes", "suites")
 
+# Keys of a dataset that change none of its images.
+_PLACE = ("path", "download", "storage")
+
 
 def sizes_of(study: Mapping[str, Any], origin: str) -> dict[str, Mapping[str, Any]]:
     """Return the sizes of a study as read from the file `origin`, ``paper`` last; none where it has none.
@@ -75,6 +78,18 @@ def of_size(study: Mapping[str, Any], origin: str, size: str | None) -> dict[str
         }
         values["suites"] = {**kinds, **laid}
     return {**merge(values, changes), "size": size}
+
+
+def differs_in_size(study: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether a study differs from another in what a size may change, other than where its images lie."""
+    return any(_of_a_size(study, key) != _of_a_size(other, key) for key in KEYS if key != "note")
+
+
+def _of_a_size(study: Mapping[str, Any], key: str) -> Any:
+    values = study.get(key)
+    if key != "dataset" or not isinstance(values, Mapping):
+        return values
+    return {name: value for name, value in values.items() if name not in _PLACE}
 
 
 def _laid_over(base: Any, changes: Any, where: str) -> Any:
