@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from nofrost.attacks import create_attack
     from nofrost.models import create_model, list_models, load_model
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "__version__",
     "attacks",
