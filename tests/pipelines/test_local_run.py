@@ -103,7 +103,7 @@ class TestARun:
     def test_run_again_it_only_notes_what_there_is(self, project: Path) -> None:
         # The first run has made a champion, which the second one evaluates.
         ended = pipeline(project, "--shards", "2")
-        evaluated = [f"evaluate-{kind} champion, merge" for kind in ("adversarial", "ood")]
+        evaluated = [f"evaluate-{kind} champion, quick, merge" for kind in ("adversarial", "ood")]
         ran = executed(ended.stdout)
         assert set(evaluated) <= set(ran)
         assert not [task for task in ran if "seed 0" in task]

@@ -207,7 +207,7 @@ def test_the_table_of_the_documentation_is_current() -> None:
 def test_as_many_runs_fit_as_the_documentation_says() -> None:
     page = (Path(__file__).parents[2] / "docs" / "pipeline.md").read_text(encoding="utf-8")
     found = re.search(
-        r"(\d+) runs in one\s+shard, (\d+) in two, (\d+) in four and (\d+) in eight with KFP 2\.17, "
+        r"(\d+) runs in one\s+shard, (\d+) in two, (\d+) in four\s+and (\d+) in eight with KFP 2\.17, "
         r"and (\d+), (\d+), (\d+)\s+and (\d+) before",
         page,
     )

@@ -28,7 +28,7 @@ KILLS = 3
 # What may be lost: far less than the shortest interval of saves (60 s), and more than a busy machine needs.
 LOST_S = 20.0
 # Enough for all kills on a machine that has nothing else to do.
-EPOCHS, STEPS = 120, list(range(40, 160, 2))
+EPOCHS, STEPS = 120, list(range(40, 240, 2))
 
 
 class Task:

@@ -63,7 +63,7 @@ def test_prometheus_sees_a_training_and_an_evaluation(
     monkeypatch.setattr(step_metrics, "INTERVAL_S", 0.0)
     overrides = ("schedule.epochs=6", "schedule.batch_size=16", "attack.steps=3", "selection.attack.steps=3")
     train.run(digits, None, recipe_of("digits", "sat", overrides), "sat", 0, tmp_path / "train")
-    suite = suite_of(None, "adversarial-quick", ("max_images=20", "batch_size=4"))
+    suite, _ = suite_of(None, "adversarial-quick", ("max_images=20", "batch_size=4"))
     evaluate.run(digits, tmp_path / "train", suite, tmp_path / "evaluation")
     # Of restarts there is no sample, as there was none.
     expected = {metric for metric in METRICS if metric.source == "endpoint"} - {TRAIN_RESTARTS}
@@ -102,11 +102,13 @@ def pushed(facts: list[Fact], task: str) -> None:
 
 
 def accuracy(value: float) -> None:
-    pushed([STUDY_ACCURACY.fact(value, **RUN, condition="worst-case", norm="linf", eps="8/255")], "report")
+    pushed(
+        [STUDY_ACCURACY.fact(value, **RUN, suite="quick", condition="worst-case", norm="linf", eps="8/255")], "report"
+    )
 
 
 def alarm(failed: bool) -> None:
-    status = {name: STUDY_ALARMS.fact(float(on), **RUN, alarm="step-size", status=name)
+    status = {name: STUDY_ALARMS.fact(float(on), **RUN, suite="quick", alarm="step-size", status=name)
               for name, on in (("fail", failed), ("pass", not failed))}  # fmt: skip
     pushed(list(status.values()), "report")
 
