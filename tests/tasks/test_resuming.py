@@ -28,7 +28,7 @@ KILLS = 3
 # What may be lost: far less than the shortest interval of saves (60 s), and more than a busy machine needs.
 LOST_S = 20.0
 # Enough for all kills on a machine that has nothing else to do.
-EPOCHS, STEPS = 120, list(range(40, 240, 2))
+EPOCHS, STEPS = 120, list(range(40, 160, 2))
 
 
 class Task:
@@ -54,7 +54,7 @@ class Task:
 
     def partial(self) -> Path | None:
         """Return the partial output of the newest try, None before there is one."""
-        found = list(self.folder.glob(f"try-{self.tries}/nofrost-*/runs/st/seed-*/.*.nofrost-partial"))
+        found = list(self.folder.glob(f"try-{self.tries}/nofrost-*/runs/st/seed-*/**/.*.nofrost-partial"))
         return found[0] if found else None
 
 
