@@ -1,0 +1,132 @@
+"""The cost of a study: of each recipe, and of all."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from nofrost.config import Recipe, Study
+from nofrost.config.model import Architecture
+from nofrost.data import Manifest
+from nofrost.models import Mixture, create_model, default_device
+from nofrost.study_cost.dataset_images import Images, images_of, published_images
+from nofrost.study_cost.passes import Passes, mixture_of, passes_of_image, passes_of_selection, passes_of_suite
+from nofrost.study_cost.speed import Speed, measured_speed
+from nofrost.train import find_starts
+
+TERAFLOPS = 20.0
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What a recipe costs with one seed.
+
+    Attributes:
+        start: the recipe whose training has done its first phases; empty for none.
+        epochs: that are trained, without those.
+        training: passes of these, and of the measurements on the selection split.
+        evaluation: passes, by the suite.
+        minutes: on this machine.
+        gpu_hours: at the rate that the cost was asked for.
+    """
+
+    recipe: str
+    start: str
+    epochs: int
+    training: Passes
+    evaluation: dict[str, Passes]
+    minutes: float
+    gpu_hours: float
+
+
+@dataclass(frozen=True)
+class StudyCost:
+    """What a study costs: each recipe with one seed, and all with all seeds."""
+
+    images: Images
+    seeds: int
+    runs: tuple[RunCost, ...]
+    teraflops: float = field(default=TERAFLOPS)
+
+    @property
+    def trainings(self) -> int:
+        """Their number."""
+        return self.seeds * len(self.runs)
+
+    @property
+    def minutes(self) -> float:
+        """On this machine, one run after the other."""
+        return self.seeds * sum(run.minutes for run in self.runs)
+
+    @property
+    def gpu_hours(self) -> float:
+        """At the rate that the cost was asked for."""
+        return self.seeds * sum(run.gpu_hours for run in self.runs)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all numbers as JSON values."""
+        totals = {"trainings": self.trainings, "minutes": self.minutes, "gpu_hours": self.gpu_hours}
+        return {**asdict(self), "runs": [asdict(run) for run in self.runs], **totals}
+
+
+def study_cost(study: Study, manifest: Manifest | None = None, teraflops: float = TERAFLOPS) -> StudyCost:
+    """Return what a study costs.
+
+    Args:
+        manifest: of its dataset where that is prepared; None takes the published numbers of images.
+        teraflops: floating-point operations that a GPU does in a second, in 10^12.
+
+    Raises:
+        UserError: the number of images is not known before the dataset is prepared.
+    """
+    images = images_of(manifest) if manifest else published_images(study.dataset)
+    first = find_starts(study.recipes, study.runs.recipe)
+    speeds: dict[tuple[Any, ...], Speed] = {}
+    evaluations: dict[Mixture | None, dict[str, Passes]] = {}
+    runs = []
+    for name in study.runs.recipe:
+        recipe, start = study.recipes[name], first.get(name, "")
+        done = len(study.recipes[start].in_phases()) if start else 0
+        phases = list(recipe.in_phases().values())[done:]
+        if (mixture := mixture_of(recipe)) not in evaluations:
+            suites = study.suites.by_key
+            evaluations[mixture] = {key: passes_of_suite(each, images, mixture) for key, each in suites.items()}
+        training = [_passes_of_training(phase, images) for phase in phases]
+        parts = [(_speed(phase, images, speeds), passes) for phase, passes in zip(phases, training, strict=True)]
+        parts += [(_speed(recipe, images, speeds), passes) for passes in evaluations[mixture].values()]
+        flop = sum(speed.flop(passes) for speed, passes in parts)
+        runs.append(
+            RunCost(
+                recipe=name,
+                start=start,
+                epochs=sum(phase.schedule.epochs for phase in phases),
+                training=sum(training, Passes()),
+                evaluation=evaluations[mixture],
+                minutes=sum(speed.seconds(passes) for speed, passes in parts) / 60,
+                gpu_hours=flop / (teraflops * 1e12) / 3600,
+            )
+        )
+    return StudyCost(images, len(study.runs.seed), tuple(runs), teraflops)
+
+
+def _passes_of_training(phase: Recipe, images: Images) -> Passes:
+    """Return the passes of all steps of a phase, and of its measurements on the selection split."""
+    epochs = phase.schedule.epochs
+    measured = images.selection * -(-epochs // phase.selection.every_epochs)
+    return passes_of_image(phase) * (images.train * epochs) + passes_of_selection(phase) * measured
+
+
+def _speed(phase: Recipe, images: Images, known: dict[tuple[Any, ...], Speed]) -> Speed:
+    """Return the speed of the network of a phase at the size of its images, measured once for each of them."""
+    side = phase.views.image_size
+    size = (side, side) if side else images.size
+    # One branch of a mixture is timed, whatever the mixture.
+    settings = {
+        key: value
+        for key, value in phase.model.model_dump(include=set(Architecture.model_fields)).items()
+        if not key.startswith("mixture_")
+    }
+    if (key := (*settings.values(), size)) not in known:
+        model = create_model(**settings, num_classes=images.classes, image_size=size, channels=images.channels)
+        known[key] = measured_speed(model.to(default_device()))
+    return known[key]
