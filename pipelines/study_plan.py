@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nofrost.config import OodSuite, Study, TestSets, study_as_yaml
 from nofrost.config.base import Schema
+from nofrost.config.trainings import starts_in
 from nofrost.errors import UserError
 from nofrost.tasks import check_study
 from nofrost.tasks.ascii_text import to_ascii
@@ -79,8 +80,6 @@ def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
     Raises:
         UserError: the study is wrong, needs a file of this machine, or has a batch that its processes cannot share.
     """
-    from nofrost.train import find_starts
-
     study = check_study(study)
     _check_files(study)
     _check_batches(study, gpus, nodes)
@@ -90,7 +89,7 @@ def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
         name: PlannedSuite(name, _as_text(suite), _as_text(_inside_source(study, name, suite)))
         for name, suite in study.suites.ood.items()
     }
-    first = find_starts(study.recipes, study.runs.recipe)
+    first = starts_in(study.trainings, study.runs.recipe)
     attacked, shifted = study.gate_suites if study.gate else (None, None)
     return StudyPlan(
         study=to_ascii(study_as_yaml(study)),

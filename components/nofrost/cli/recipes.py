@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from textwrap import indent, wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -128,20 +128,13 @@ def recipes_diff(first: str, second: str, as_json: bool) -> None:
     As JSON: the two values by key, null where a recipe does not have the key.
     """
     from nofrost.config import load_recipe
+    from nofrost.config.base import dotted
 
-    left, right = (dict(_leaves(load_recipe(name).as_json())) for name in (first, second))
+    left, right = (dict(dotted(load_recipe(name).as_json())) for name in (first, second))
     differing = {key: [left.get(key), right.get(key)] for key in {**left, **right} if left.get(key) != right.get(key)}
     rows = [(key, *map(_format_value, values)) for key, values in differing.items()]
     text = aligned([("key", first, second), *rows]) if rows else f"{first} and {second} are the same"
     emit(differing, text, as_json)
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _format_value(value: object) -> str:

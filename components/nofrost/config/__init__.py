@@ -16,12 +16,13 @@ from nofrost.config.loading import (
 from nofrost.config.model import ModelSpec
 from nofrost.config.objective import ObjectiveSpec
 from nofrost.config.optimisation import OptimiserSpec, ScheduleSpec
-from nofrost.config.paper_claims import Claim, Inequality, Size, Value
+from nofrost.config.paper_claims import Claim, Inequality, Value
 from nofrost.config.papers import Paper, cite, find_paper, load_papers, paper_of, recipes_of
 from nofrost.config.printed import Printed, PrintedColumn, PrintedRow, load_printed, parse_printed, printed_names
 from nofrost.config.reading import shipped_names
 from nofrost.config.recipe import Recipe, ViewSpec
 from nofrost.config.select import augmentation_of, dataset_of, further_test_sets, parse_part, recipe_of, suite_of
+from nofrost.config.sizes import Size
 from nofrost.config.study import AugmentationSpec, DatasetSpec, Study
 from nofrost.config.suite import AdversarialSuite, Baseline, OodSuite, Suite
 from nofrost.config.test_sets import TestSets, TestSetSpec

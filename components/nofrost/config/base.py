@@ -270,6 +270,15 @@ def without_those_left_out(kind: str) -> BeforeValidator:
     return BeforeValidator(without)
 
 
+def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value inside of nested mappings with its dotted key; an empty mapping is a value."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` with `values` on top: mappings key by key, everything else replaced.
 

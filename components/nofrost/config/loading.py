@@ -55,21 +55,30 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), size: str | None
         size: of those that the study has; None: the study as it stands, which is ``paper`` where it has sizes.
     """
     values = _expand_study(read("study", name), str(name), size)
-    # otherwise a misspelt name would add a recipe or suite
     for text in overrides:
-        section, name_or_kind, *inside = [*text.partition("=")[0].strip().split("."), ""]
-        if section == "recipes" and len(inside) > 1 and name_or_kind not in values["recipes"]:
-            raise unknown(f"recipe in --set {shortened(text)}:", name_or_kind, values["recipes"])
-        suites = (
-            values["suites"].get(name_or_kind) if section == "suites" and isinstance(values["suites"], dict) else None
-        )
-        known = [name for name, suite in suites.items() if suite is not LEFT_OUT] if isinstance(suites, dict) else None
-        if known is not None and inside[0] and inside[0] not in known:
-            raise unknown(f"{name_or_kind} suite in --set {shortened(text)}:", inside[0], known)
+        _check_name(text, values)
     changed = overridden(values, overrides)
     if differs_in_size(values, changed):
         changed.pop("size", None)
     return validated(Study, changed, str(name), overrides)
+
+
+def _check_name(text: str, study: Mapping[str, Any]) -> None:
+    """Check that an override inside of a recipe or suite names one of the study: a misspelt name would add one.
+
+    Raises:
+        UserError: it names another.
+    """
+    section, *path = text.partition("=")[0].strip().split(".")
+    if section == "recipes" and len(path) > 1:
+        kind, name, entries = "recipe", path[0], study["recipes"]
+    elif section == "suites" and len(path) > 1 and path[1] and isinstance(study["suites"], Mapping):
+        kind, name, entries = f"{path[0]} suite", path[1], study["suites"].get(path[0])
+    else:
+        return
+    known = [each for each, entry in entries.items() if entry is not LEFT_OUT] if isinstance(entries, Mapping) else None
+    if known is not None and name not in known:
+        raise unknown(f"{kind} in --set {shortened(text)}:", name, known)
 
 
 def study_sizes(name: str | Path) -> list[str]:

@@ -15,10 +15,8 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from nofrost.config.base import OmitEmpty, Settings
+from nofrost.config.sizes import Size
 from nofrost.errors import shortened
-
-Size = Literal["tiny", "small", "paper"]
-"""How large a study is run."""
 
 Relation = Literal[">", "<", "~"]
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")

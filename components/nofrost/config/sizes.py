@@ -1,11 +1,13 @@
 """The sizes of a study: each but ``paper``, the study as it stands, is a mapping that is laid over it."""
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from nofrost.config.base import LEFT_OUT, merge
-from nofrost.config.paper_claims import Size
 from nofrost.errors import UserError, shortened, unknown
+
+Size = Literal["tiny", "small", "paper"]
+"""How large a study is run."""
 
 PAPER = "paper"
 SIZES: tuple[str, ...] = get_args(Size)

@@ -9,9 +9,9 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_v
 from nofrost.config.base import ImageCount, Name, OmitEmpty, Seed, Settings, first_duplicate, without_those_left_out
 from nofrost.config.evaluation_view import LARGEST_SIDE, EvaluationView
 from nofrost.config.gate import GateSpec
-from nofrost.config.paper_claims import Size
 from nofrost.config.printed import load_printed
 from nofrost.config.recipe import Recipe
+from nofrost.config.sizes import Size
 from nofrost.config.suite import AdversarialSuite, OodSuite, Suite
 from nofrost.config.trainings import PlannedTraining, starts_in, trainings_of
 from nofrost.errors import shortened, unknown

@@ -8,7 +8,12 @@ from collections.abc import Iterable, Mapping
 from nofrost.config.base import Name, OmitEmpty, Seed, Settings
 
 DATASET = "data/dataset"
-_START = r"runs/([^/]+)/seed-\d+/train"
+_START = r"runs/([^/]+)/seed-\d+/train"  # as `run_path` makes it
+
+
+def run_path(recipe: str, seed: int | str, stage: str) -> str:
+    """Return the path of an output of a run in a checkout."""
+    return f"runs/{recipe}/seed-{seed}/{stage}"
 
 
 class TrainingOptions(OmitEmpty, Settings):
@@ -48,7 +53,7 @@ def trainings_of(
     for recipe in recipes:
         for seed in seeds:
             first = (starts or {}).get(recipe)
-            start = f"runs/{first}/seed-{seed}/train" if first else None
+            start = run_path(first, seed, "train") if first else None
             options = TrainingOptions(recipe=recipe, seed=seed, start=start)
             found[f"{recipe}-{seed}"] = PlannedTraining(options=options, needs=start or DATASET)
     return found

@@ -54,6 +54,7 @@ LAYER_ARRAYS = "properties.npz"
 # The accuracies are right whatever these were: a table says on how many images, and the view is checked as it was used.
 _OF_NO_NUMBER = (*WORDS_AND_BATCHES, "view", "max_images")
 R = TypeVar("R", bound=Run)
+M = TypeVar("M", Attacked, Shifted)
 
 
 def stages_of(study: Study) -> dict[str, tuple[str, ...]]:
@@ -75,36 +76,31 @@ def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study, 
     Raises:
         UserError: a run is missing, a file is damaged, or a run or the decision belongs to another study.
     """
-    inputs = {"dataset": checksum(dataset)}
+    manifest = read_manifest(dataset)
+    inputs = {"dataset": checksum(dataset, manifest)}
     if augmentation is not None:
         inputs["augmentation"] = augmentation_checksum(augmentation)
-    manifest = read_manifest(dataset)
     recipes = []
     for position, name in enumerate(study.runs.recipe):
         recipe_runs = tuple(_read_run(runs, name, seed, study) for seed in study.runs.seed)
         inputs |= {f"runs/{run.name}": _checksum(run.folder, study) for run in recipe_runs}
         recipes.append(RecipeRuns(name, position, study.recipes[name], recipe_runs))
     seen: dict[str, Any] = {"study": study, "dataset": dataset, "manifest": manifest, "augmentation": augmentation}
-    attacked = tuple(
-        Attacked(
-            **seen,
-            recipes=_measured(recipes, partial(_read_attacked, name=name, suite=suite, manifest=manifest)),
-            suite_id=name,
-            suite=suite,
-            heading=_heading(name, study.suites.adversarial),
+
+    def measured(of_kind: type[M], suites: Mapping[str, Any], read: Callable[..., Any]) -> tuple[M, ...]:
+        return tuple(
+            of_kind(
+                **seen,
+                recipes=_measured(recipes, partial(read, name=name, suite=suite, manifest=manifest)),
+                suite_id=name,
+                suite=suite,
+                heading=_heading(name, suites),
+            )
+            for name, suite in suites.items()
         )
-        for name, suite in study.suites.adversarial.items()
-    )
-    shifted = tuple(
-        Shifted(
-            **seen,
-            recipes=_measured(recipes, partial(_read_shifted, name=name, suite=suite, manifest=manifest)),
-            suite_id=name,
-            suite=suite,
-            heading=_heading(name, study.suites.ood),
-        )
-        for name, suite in study.suites.ood.items()
-    )
+
+    attacked = measured(Attacked, study.suites.adversarial, _read_attacked)
+    shifted = measured(Shifted, study.suites.ood, _read_shifted)
     for each in shifted:
         check_alike(list(each.runs))
     decided = read_result(GateMetrics, gate) if gate else None

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 from typing import Any, Literal
 
 from nofrost.config import Claim, Inequality, Printed, Size, Value
@@ -13,7 +14,7 @@ from nofrost.report.measurement import Measured, Measurements, NotMeasuredError,
 from nofrost.statistics import difference_interval, difference_of_means, mean_and_deviation
 
 Verdict = Literal["holds", "does not hold", "not expected at this size", "not measured", "not decided by numbers"]
-NORMAL_95 = 1.959963984540054  # the normal distribution's 97.5 % point
+NORMAL_95 = NormalDist().inv_cdf(0.975)
 NOT_RUN = "not run"
 _FACTOR = {"percent": 100.0}
 # Only these measures are shares, which a table may print in percent.

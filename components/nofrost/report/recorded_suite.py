@@ -1,12 +1,13 @@
 """Whether an evaluation was made with the settings of a suite: what its record says of it, beside the study."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from nofrost.config import Suite, TestSetSpec
+from nofrost.config.base import dotted
 from nofrost.errors import UserError, shortened
 
 # On these no accuracy depends but for the last bits of a network's output.
@@ -26,7 +27,7 @@ def check_recorded_suite(
     Raises:
         UserError: a setting differs; the message names the first one.
     """
-    ours, theirs = dict(_flat(suite.as_json())), dict(_flat(_spelled_out(recorded, suite)))
+    ours, theirs = _settings(suite.as_json()), _settings(_spelled_out(recorded, suite))
     for key in [*ours, *(key for key in theirs if key not in ours)]:
         actual, expected = theirs.get(key), ours.get(key)
         if actual != expected and key.partition(".")[0] not in ignored and not _is_place(key):
@@ -46,13 +47,9 @@ def _spelled_out(recorded: Mapping[str, Any], suite: Suite) -> Mapping[str, Any]
         return recorded
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each value below nested mappings with its dotted key; an empty mapping is no value."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif value is not None:
-            yield f"{prefix}{key}", value
+def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings by dotted keys; null and an empty mapping are none."""
+    return {key: value for key, value in dotted(values) if value is not None and value != {}}
 
 
 def _word(value: Any) -> str:

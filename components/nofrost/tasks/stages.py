@@ -13,6 +13,7 @@ from nofrost.cluster.job.spec import Training
 from nofrost.cluster.outcome.job_result import JobResult, read_result, write_result
 from nofrost.cluster.outcome.stored_log import job_output_name
 from nofrost.config import AdversarialSuite, DatasetSpec, OodSuite, Recipe, Suite, parse_part, parse_study
+from nofrost.config.trainings import DATASET, run_path
 from nofrost.errors import remark
 from nofrost.files import write_text
 from nofrost.ranks import Node, forget_rank_of_pod, this_node
@@ -26,8 +27,6 @@ from nofrost.tasks.stored_saves import saves_of
 from nofrost.tasks.study_check import check_study
 from nofrost.tasks.task_exit import exit_on_error
 from nofrost.tasks.workspace import Workspace, pretrained, workspace
-
-DATASET = "data/dataset"
 
 
 @exit_on_error(lambda **_: "prepare")
@@ -274,11 +273,6 @@ def _accuracies(metrics: dict[str, Any]) -> dict[str, float]:
         for condition, accuracy in measured.items()
         if isinstance(accuracy, float)
     }
-
-
-def run_path(recipe_id: str, seed: str, stage: str) -> str:
-    """Return the path of an output of a run in a checkout."""
-    return f"runs/{recipe_id}/seed-{seed}/{stage}"
 
 
 def _evaluation_path(work: Workspace, checkpoint: Path, suite: Suite, suite_id: str) -> str:

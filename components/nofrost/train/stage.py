@@ -30,7 +30,7 @@ from nofrost.train.setup import (
     phases_of,
     trained_corruptions,
 )
-from nofrost.train.starts import read_start, start_checksum
+from nofrost.train.starts import read_start
 from nofrost.train.trainer import Trainer
 
 # Shards that a training shuffles together when it streams: 4 GiB of the size that `prepare` writes.
@@ -91,8 +91,8 @@ def run(
             manifest = read_manifest(dataset)
             inputs = input_checksums(recipe, dataset, manifest, augmentation, weights)
             first = read_start(start, recipe, seed, inputs, window) if start else None
-            if start:
-                inputs["start"] = start_checksum(start)
+            if first:
+                inputs["start"] = first.sha256
             corruptions = trained_corruptions(recipe, augmentation)
             phases = phases_of(recipe, name, dataset, manifest, augmentation, group, window)
             model = new_model(recipe, manifest, weights, seed)

@@ -8,7 +8,7 @@ from nofrost.config import Recipe
 from nofrost.config.loading import validated
 from nofrost.config.recipe import PHASE_KEYS
 from nofrost.errors import UserError
-from nofrost.files import sha256_file
+from nofrost.files import read_json
 from nofrost.models import Classifier
 from nofrost.models.checkpoint import LAST, load_weights, read_signature
 from nofrost.results import Epoch, StepRecord, TrainMetrics, TrainRecord, read_result, read_results
@@ -23,12 +23,14 @@ class Start:
     Attributes:
         phases: so many of the first phases.
         weights: with which the other training ended.
+        sha256: of their file.
         curves: a row for each epoch of those phases.
         steps: the record of a step of each.
     """
 
     phases: int
     weights: Path
+    sha256: str
     curves: list[Epoch]
     steps: dict[str, StepRecord]
 
@@ -64,21 +66,12 @@ def read_start(folder: Path, recipe: Recipe, seed: int, inputs: Mapping[str, str
     if metrics.stopped_early:
         raise UserError(f"{folder} was stopped early, after epoch {metrics.stopped_early.epoch}: {remedy}")
     weights = folder / LAST
-    read_signature(weights)  # checks that they are whole
+    read_signature(weights)  # checks that they are what their JSON says
+    sha256 = str(read_json(weights.with_suffix(".json"))["sha256"])
     names = dict(zip(first.in_phases(), recipe.in_phases(), strict=False))
     curves = [row.model_copy(update={"phase": names[row.phase]}) for row in read_results(Epoch, folder / "curves.json")]
-    return Start(phases, weights, curves, {names[name]: step for name, step in record.steps.items()})
-
-
-def start_checksum(folder: Path) -> str:
-    """Return the checksum of the weights that a training starts from.
-
-    Raises:
-        UserError: they are missing.
-    """
-    if not (folder / LAST).is_file():
-        raise UserError(f"{folder / LAST} is missing: name the output folder of `nofrost train`")
-    return sha256_file(folder / LAST)
+    steps = {names[name]: step for name, step in record.steps.items()}
+    return Start(phases, weights, sha256, curves, steps)
 
 
 def start_phases(recipe: Recipe, first: Recipe) -> int:

@@ -99,7 +99,7 @@ def _suite_runs(plan: SuitePlan, flags: Mapping[str, Flags]) -> list[AttackRun]:
 def _compared(plan: SuitePlan) -> dict[str, Condition]:
     """Return the attacks of the suite that say something of each other: those of all images, and not noise that is not
     cut to the threat."""
-    return {name: condition for name, condition in plan.inside().items() if plan.suite.attacks[name].is_whole}
+    return {name: condition for name, condition in plan.inside.items() if plan.suite.attacks[name].is_whole}
 
 
 def _curve_runs(plan: SuitePlan, steps: Mapping[int, Flags]) -> list[AttackRun]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 
 from torch import Tensor
 
@@ -115,15 +115,15 @@ class SuitePlan:
         budgets = (point.condition for point in self.budgets)
         return list(dict.fromkeys((*self.attacks.values(), *self.steps.values(), *budgets)))
 
+    @cached_property
     def inside(self) -> dict[str, Condition]:
-        """Return the attacks within the threat: not noise that is not cut to it."""
+        """The attacks within the threat: not noise that is not cut to it."""
         return {name: condition for name, condition in self.attacks.items() if condition.create().stays_inside()}
 
     def counted(self, names: Iterable[str]) -> list[str]:
         """Return those of these attacks that count in a worst case: the ones inside the threat; all of them where the
         suite has nothing else."""
-        inside = self.inside()
-        return [name for name in names if name in inside or not inside]
+        return [name for name in names if name in self.inside or not self.inside]
 
     def check(self, classes: int, images: Tensor) -> None:
         """Check that every attack is defined for a model of `classes` classes and for such images, [n, C, H, W].

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nofrost.report.compare import Estimate
 from nofrost.report.figures.style import MUTED, PAGE, figure, percent_axis, series, spread_out, to_svg
@@ -33,22 +33,38 @@ class Curve:
     points: Sequence[tuple[float, Estimate, Estimate]]
 
 
+def draw_points(
+    axes: Axes, position: int, x: Sequence[float], y: Sequence[float], markersize: float, elinewidth: float, **more: Any
+) -> None:
+    """Draw points of the recipe at `position` of the study; `more` are further options of matplotlib's ``errorbar``,
+    such as the error bars."""
+    look = series(position)
+    axes.errorbar(
+        x,
+        y,
+        color=look.colour,
+        marker=look.marker,
+        markersize=markersize,
+        markeredgecolor=PAGE,
+        elinewidth=elinewidth,
+        capsize=0,
+        zorder=3,
+        **more,
+    )
+
+
 def draw_lines(axes: Axes, lines: Sequence[Line], markersize: float = 5.5) -> None:
     """Draw each line with its intervals, shifted a little sideways so that they do not overlap."""
     for index, line in enumerate(lines):
-        look = series(line.position)
-        axes.errorbar(
+        draw_points(
+            axes,
+            line.position,
             line.x,
             [100 * estimate.value for estimate in line.y],
+            markersize,
+            0.9,
             yerr=error_bars(line.y),
-            color=look.colour,
-            linestyle=look.linestyle,
-            marker=look.marker,
-            markersize=markersize,
-            markeredgecolor=PAGE,
-            elinewidth=0.9,
-            capsize=0,
-            zorder=3,
+            linestyle=series(line.position).linestyle,
             transform=spread_out(axes, index, len(lines)),
         )
 
@@ -59,20 +75,8 @@ def tradeoff(points: Sequence[tuple[int, Estimate, Estimate]]) -> str:
 
     with figure("tradeoff", 320, 250) as (drawing, (axes,)):
         for position, clean, robust in points:
-            look = series(position)
-            axes.errorbar(
-                [100 * clean.value],
-                [100 * robust.value],
-                xerr=error_bars([clean]),
-                yerr=error_bars([robust]),
-                color=look.colour,
-                marker=look.marker,
-                markersize=7,
-                markeredgecolor=PAGE,
-                elinewidth=1.1,
-                capsize=0,
-                zorder=3,
-            )
+            bars = {"xerr": error_bars([clean]), "yerr": error_bars([robust])}
+            draw_points(axes, position, [100 * clean.value], [100 * robust.value], 7, 1.1, **bars)
         # The axis starts at the multiple of 5 % below the lowest interval.
         lowest = min(clean.low for _, clean, _ in points)
         axes.set_xlim(max(-1, 5 * int(20 * lowest) - 5), 100.5)
@@ -92,22 +96,18 @@ def mixture_curve(name: str, curves: Sequence[Curve]) -> str:
     """
     with figure(name, 240, 200) as (drawing, (axes,)):
         for curve in curves:
-            look = series(curve.position)
             clean = [100 * each.value for _, each, _ in curve.points]
             robust = [100 * each.value for _, _, each in curve.points]
-            axes.errorbar(
+            draw_points(
+                axes,
+                curve.position,
                 clean,
                 robust,
+                4.5,
+                0.7,
                 xerr=error_bars([each for _, each, _ in curve.points]),
                 yerr=error_bars([each for _, _, each in curve.points]),
-                color=look.colour,
-                linestyle=look.linestyle,
-                marker=look.marker,
-                markersize=4.5,
-                markeredgecolor=PAGE,
-                elinewidth=0.7,
-                capsize=0,
-                zorder=3,
+                linestyle=series(curve.position).linestyle,
             )
             for end in {0, len(clean) - 1}:
                 label = f"{curve.points[end][0]:g}"

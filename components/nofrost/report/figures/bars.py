@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nofrost.report.compare import Estimate
-from nofrost.report.figures.accuracy import error_bars
-from nofrost.report.figures.style import INK, PAGE, figure, series, to_svg
+from nofrost.report.figures.accuracy import draw_points, error_bars
+from nofrost.report.figures.style import INK, figure, series, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,24 +58,11 @@ def bar_panel(name: str, groups: Mapping[str, Sequence[Bar]]) -> str:
 
 def _draw(axes: Axes, position: int, bars: Sequence[tuple[float, Bar]]) -> None:
     """Draw the bars of one recipe, each given with its place, as few objects: matplotlib is slow with many."""
-    look = series(position)
     y = [height for height, _ in bars]
     values = [100 * bar.accuracy.value for _, bar in bars]
-    axes.hlines(y, 0, values, color=look.colour, alpha=0.35, linewidth=BAR - 1.5, zorder=2)
-    axes.errorbar(
-        values,
-        y,
-        xerr=error_bars([bar.accuracy for _, bar in bars]),
-        color=look.colour,
-        linestyle="",
-        marker=look.marker,
-        markersize=4.5,
-        markeredgecolor=PAGE,
-        elinewidth=1.1,
-        capsize=0,
-        zorder=3,
-        clip_on=False,
-    )
+    axes.hlines(y, 0, values, color=series(position).colour, alpha=0.35, linewidth=BAR - 1.5, zorder=2)
+    intervals = error_bars([bar.accuracy for _, bar in bars])
+    draw_points(axes, position, values, y, 4.5, 1.1, xerr=intervals, linestyle="", clip_on=False)
     printed = [(100 * bar.printed, height) for height, bar in bars if bar.printed is not None]
     if printed:
         axes.plot(*zip(*printed, strict=True), "|", color=INK, markersize=BAR, markeredgewidth=1.4, zorder=4)

@@ -173,7 +173,10 @@ def _bars(comparison: PrintedComparison, collected: Collected) -> Iterator[Figur
     positions = {recipe.name: recipe.position for recipe in collected.recipes}
     for value, entry in comparison.entries.items():
         column, row = comparison.printed.columns[value.column], comparison.printed.rows[value.row]
-        unit, run = comparison.printed.unit_of(value.row, value.column), comparison.printed.run_of(*_key(value))
+        unit, run = (
+            comparison.printed.unit_of(value.row, value.column),
+            comparison.printed.run_of(value.row, value.column),
+        )
         if column.measure != "accuracy" or unit not in ("percent", "share") or row.relative_to or run is None:
             continue
         if entry.ours is None or not isinstance(entry.printed, float | int):
@@ -192,10 +195,6 @@ def _bars(comparison: PrintedComparison, collected: Collected) -> Iterator[Figur
         panel = Panel("", figures.bar_panel(name, groups), alt)
         caption = f"{comparison.printed.name}: accuracies that were run; a short upright line is the printed number."
         yield Figure(caption, [panel], list(shown.items()))
-
-
-def _key(value: Value) -> tuple[str, str]:
-    return value.row, value.column
 
 
 def _claims(comparison: PrintedComparison) -> Table:
