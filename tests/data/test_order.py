@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nofrost.data.order import block_order, epoch_order
+from nofrost.data.order import block_order, epoch_order, first_window
 
 SHARDS = st.lists(st.integers(1, 9), min_size=1, max_size=12).map(
     lambda sizes: np.repeat(np.arange(len(sizes), dtype=np.uint32), sizes)
@@ -25,6 +25,15 @@ def test_a_block_order_finishes_a_window_before_the_next_one(shards, window):
         visited = visited[size:]
     assert all(len(each) <= window for each in windows)
     assert sum(map(len, windows)) == len(set(shards))
+
+
+@given(SHARDS, st.integers(1, 14))
+def test_the_first_window_has_all_rows_of_the_first_shards_and_no_others(shards, window):
+    order = block_order(shards, 0, 0, window)
+    rows = first_window(shards, order, window)
+    assert np.array_equal(rows, order[: len(rows)])
+    assert len(set(shards[rows])) == min(window, len(set(shards)))
+    assert len(rows) == np.isin(shards, shards[rows]).sum()
 
 
 def test_orders_depend_on_seed_and_epoch_alone():

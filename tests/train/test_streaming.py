@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from nofrost.data.shards.cached import shards_from
 from nofrost.data.shards.shard_cache import ShardCache
 from nofrost.errors import StoppedError, UserError
 from nofrost.files import read_json
+from nofrost.lock import is_written
 from nofrost.processes import ProcessGroup
 from nofrost.store import Store, open_store, pull, push
 from nofrost.train.batches import TrainingImages
@@ -202,6 +204,11 @@ def test_each_shard_is_fetched_once_an_epoch_though_the_cache_holds_a_part_of_th
     with shards_from(cache):
         for _ in images_of(elsewhere / "dataset", ProcessGroup(), WINDOW).epoch(0, 0, 0):
             pass
+        # However slow training is, no more is fetched than what is announced.
+        while cache._queue or any(
+            is_written(cache.path(shard)) for shard in read_manifest_shards(elsewhere / "dataset")
+        ):
+            time.sleep(0.01)
         cache.close()
     shards = {shard.md5 for shard in read_manifest_shards(elsewhere / "dataset")}
     assert shards <= set(fetched)

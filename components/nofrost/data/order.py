@@ -32,5 +32,11 @@ def block_order(shard_of_row: NDArray[np.integer], seed: int, epoch: int, window
     return np.lexsort((generator.random(len(shard_of_row)), window_of_shard[shard_of_row]))
 
 
+def first_window(shard_of_row: NDArray[np.integer], order: Rows, window: int) -> Rows:
+    """Return the rows of an order of :func:`block_order` that come before its second window: int64 [n]."""
+    shards, first = np.unique(shard_of_row[order], return_index=True)
+    return order if len(shards) <= window else order[: np.sort(first)[window]]
+
+
 def _generator(seed: int, epoch: int) -> np.random.Generator:
     return np.random.default_rng(derive_seed(seed, "order", epoch))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nofrost.config.model import Statistics
 from nofrost.config.recipe import ViewSpec
 from nofrost.data import Images, Photographs, Split
-from nofrost.data.order import Rows, block_order, epoch_order
+from nofrost.data.order import Rows, block_order, epoch_order, first_window
 from nofrost.errors import UserError, closest
 from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
@@ -182,9 +182,10 @@ class TrainingImages:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _upcoming_shards(self, order: Rows, seed: int, epoch: int) -> Upcoming:
-        # In so many rows all shards of the first window are met.
-        following = self.order(seed, epoch + 1)[: 16 * self.window] if self.window else order[:0]
-        return Upcoming((self.split.images, *self.augmented.values()), order, following)
+        images, following = self.split.images, order[:0]
+        if self.window is not None and isinstance(images, Photographs):
+            following = first_window(images.index["shard"], self.order(seed, epoch + 1), self.window)
+        return Upcoming((images, *self.augmented.values()), order, following)
 
     def _batch(self, order: NDArray[np.int64], seed: int, epoch: int, step: int) -> Batch:
         rows = order[step * self.batch_size : (step + 1) * self.batch_size]
