@@ -2,7 +2,7 @@
 
 A file may name another one with ``base:`` and then states only changes to it. A study lists recipes and suites by name,
 by path, or spelled out, or names printed tables whose trainings are its recipes; its ``scale:`` makes all of its
-recipes smaller (`scaling.py`).
+recipes smaller (`scaling.py`), and its ``sweep:`` multiplies them (`sweeps.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from nofrost.config.base import LEFT_OUT, Schema, first_duplicate, merge
+from nofrost.config.base import LEFT_OUT, Schema, first_duplicate, merge, nested
 from nofrost.config.printed import load_printed
 from nofrost.config.reading import SUITES, is_path, on_its_base, read, read_text
 from nofrost.config.recipe import Recipe
@@ -19,6 +19,7 @@ from nofrost.config.scaling import scaled
 from nofrost.config.sizes import differs_in_size, of_size, sizes_of
 from nofrost.config.study import Study
 from nofrost.config.suite import Suite
+from nofrost.config.sweeps import names_at_places, swept
 from nofrost.config.validation import sentence
 from nofrost.config.yaml_text import as_yaml, parse, parse_value
 from nofrost.errors import UserError, shortened, unknown
@@ -67,9 +68,14 @@ def _check_name(text: str, study: Mapping[str, Any]) -> None:
     """Check that an override inside of a recipe or suite names one of the study: a misspelt name would add one.
 
     Raises:
-        UserError: it names another.
+        UserError: it names another, or the sweep that made them.
     """
     section, *path = text.partition("=")[0].strip().split(".")
+    if section == "sweep":
+        raise UserError(
+            f"--set {shortened(text)}: a study spelled out has the recipes of its sweep instead: change the sweep in a "
+            "file whose base is the study"
+        )
     if section == "recipes" and len(path) > 1:
         kind, name, entries = "recipe", path[0], study["recipes"]
     elif section == "suites" and len(path) > 1 and path[1] and isinstance(study["suites"], Mapping):
@@ -123,8 +129,12 @@ def _expand_study(values: dict[str, Any], origin: str, size: str | None = None) 
         base = on_its_base("recipe", base if isinstance(base, Mapping) else {"base": base}, named_by)
         values["recipes"][name] = merge(scaled(base, scale), changes)
     runs = values.get("runs", {})
+    if (sweep := values.pop("sweep", None)) is not None:
+        values["recipes"], values["places"] = swept(values["recipes"], sweep, origin, _MOST_RECIPES)
+        if isinstance(runs, Mapping) and isinstance(listed := runs.get("recipe"), list):
+            runs = {**runs, "recipe": names_at_places(listed, values["places"])}
     if isinstance(runs, Mapping):
-        values["runs"] = {"recipe": list(recipes), **runs}
+        values["runs"] = {"recipe": list(values["recipes"]), **runs}
     suites = values.setdefault("suites", {})
     if isinstance(suites, dict):
         values["suites"] = {kind: _suites_of_kind(kind, entries, origin, named_by) for kind, entries in suites.items()}
@@ -143,18 +153,8 @@ def _printed_recipes(names: Any) -> dict[str, Any] | None:
     found: dict[str, Any] = {}
     for name in names:
         for run, recipe, settings in load_printed(name).trainings():
-            found.setdefault(run, {"base": _nested({"base": recipe, **settings})})
+            found.setdefault(run, {"base": nested({"base": recipe, **settings})})
     return found or None
-
-
-def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings by dotted keys as nested mappings."""
-    nested: dict[str, Any] = {}
-    for key, value in settings.items():
-        for name in reversed(key.split(".")):
-            value = {name: value}
-        nested = merge(nested, value)
-    return nested
 
 
 def _suites_of_kind(kind: str, entries: Any, origin: str, named_by: tuple[str, ...]) -> Any:
@@ -223,7 +223,7 @@ def overridden(values: dict[str, Any], overrides: Sequence[str], option: str = "
                 f"{option} {shortened(text)} names more than {_MOST_LEVELS} levels: no setting lies so deep"
             )
         change = parse_value(value, f"{option} {shortened(text)}")
-        values = merge(values, _nested({key.strip(): change}))
+        values = merge(values, nested({key.strip(): change}))
     return values
 
 

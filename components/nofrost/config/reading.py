@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from nofrost.config.base import Schema, merge
 from nofrost.config.recipe import Recipe
 from nofrost.config.suite import AdversarialSuite, OodSuite
+from nofrost.config.sweeps import axes_over
 from nofrost.config.validation import error_of_file
 from nofrost.config.yaml_text import MOST_CHARACTERS, parse
 from nofrost.errors import UserError, closest, shortened, unknown
@@ -78,7 +79,12 @@ def on_its_base(kind: Kind, values: Mapping[str, Any], named_by: tuple[str, ...]
     """Return `values` merged onto the file that its key ``base`` names; without that key, `values` itself."""
     changes = dict(values)
     base = changes.pop("base", None)
-    return changes if base is None else merge(read(kind, base, named_by), changes)
+    if base is None:
+        return changes
+    found = read(kind, base, named_by)
+    if kind == "study" and "sweep" in changes:
+        changes["sweep"], found["sweep"] = axes_over(found.get("sweep"), changes["sweep"]), None
+    return merge(found, changes)
 
 
 def _text(kind: Kind, origin: str, named_by: tuple[str, ...]) -> str:

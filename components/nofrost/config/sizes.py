@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from nofrost.config.base import LEFT_OUT, merge
+from nofrost.config.sweeps import axes_over
 from nofrost.errors import UserError, shortened, unknown
 
 Size = Literal["tiny", "small", "paper"]
@@ -12,7 +13,7 @@ Size = Literal["tiny", "small", "paper"]
 PAPER = "paper"
 SIZES: tuple[str, ...] = get_args(Size)
 # What a size may change. Its name, title and printed numbers belong to the study.
-KEYS = ("note", "dataset", "augmentation", "scale", "runs", "recipes", "suites")
+KEYS = ("note", "dataset", "augmentation", "scale", "runs", "recipes", "sweep", "suites")
 
 # Keys of a dataset that change none of its images.
 _PLACE = ("path", "download", "storage")
@@ -44,7 +45,8 @@ def of_size(study: Mapping[str, Any], origin: str, size: str | None) -> dict[str
     """Return the study, as read from the file `origin`, in this size; None: as it stands.
 
     Raises:
-        UserError: the study does not have the size, or the size changes a recipe or suite that the study does not have.
+        UserError: the study does not have the size, or the size changes a recipe, an axis or a suite that the study
+            does not have.
     """
     sizes = sizes_of(study, origin)
     values = {key: value for key, value in study.items() if key != "sizes"}
@@ -68,6 +70,14 @@ def of_size(study: Mapping[str, Any], origin: str, size: str | None) -> dict[str
                     f"sizes.{size}.runs.recipe"
                 )
         values["recipes"] = _laid_over(values.get("recipes"), recipes, f"{where}.recipes")
+    if "sweep" in changes:
+        axes, changed = values.get("sweep") or {}, changes.pop("sweep")
+        if not isinstance(changed, Mapping):
+            raise UserError(f"{where}.sweep: {shortened(changed)} is not a mapping from axes of the study to changes")
+        for name in changed:
+            if name not in axes:
+                raise unknown(f"axis in {where}.sweep:", str(name), axes)
+        values["sweep"] = axes_over(axes, changed)
     if "suites" in changes:
         kinds, changed = values.get("suites") or {}, changes.pop("suites")
         if not isinstance(changed, Mapping):

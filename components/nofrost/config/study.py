@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -13,6 +14,7 @@ from nofrost.config.printed import load_printed
 from nofrost.config.recipe import Recipe
 from nofrost.config.sizes import Size
 from nofrost.config.suite import AdversarialSuite, OodSuite, Suite
+from nofrost.config.sweeps import Place
 from nofrost.config.trainings import PlannedTraining, starts_in, trainings_of
 from nofrost.errors import shortened, unknown
 
@@ -156,8 +158,8 @@ class Study(OmitEmpty, Settings):
     The `gate` says when its best run becomes the champion; null for a study that has none. It compares worst-case
     accuracies, so it needs an adversarial suite; without an ood suite its margins for corrupted images and calibration
     are null. `printed` are tables and figures of papers, whose numbers the report sets beside those of the recipes that
-    bear the names of their rows. The `size` is null for a study that has one alone. `trainings` follow from `runs`
-    and `recipes`, and are for dvc.yaml.
+    bear the names of their rows. The `size` is null for a study that has one alone. `places` has those of the recipes
+    that a sweep made. `trainings` follow from `runs` and `recipes`, and are for dvc.yaml.
     """
 
     name: Name
@@ -169,6 +171,7 @@ class Study(OmitEmpty, Settings):
     augmentation: AugmentationSpec = AugmentationSpec()
     runs: Runs
     recipes: dict[Name, Recipe]
+    places: dict[Name, Place] = Field(default={})
     suites: Suites
     gate: GateSpec | None = Field(default=GateSpec(), validate_default=True)
     trainings: dict[str, PlannedTraining] = Field(default={}, validate_default=True)
@@ -178,6 +181,12 @@ class Study(OmitEmpty, Settings):
         """The names of the adversarial suite and of the ood suite, if there is one, that the gate compares on."""
         gate = self.gate or GateSpec()
         return gate.adversarial or next(iter(self.suites.adversarial)), gate.ood or next(iter(self.suites.ood), None)
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """What its recipes are called before a sweep multiplies them, in their order: rows of printed tables."""
+        places = self.places
+        return tuple(dict.fromkeys(places[name].row if name in places else name for name in self.runs.recipe))
 
     @field_validator("gate")
     @classmethod
@@ -201,6 +210,21 @@ class Study(OmitEmpty, Settings):
         for name in self.runs.recipe:
             if name not in self.recipes:
                 raise unknown("recipe in runs.recipe", name, self.recipes)
+        return self
+
+    @model_validator(mode="after")
+    def _places_are_of_its_recipes_and_differ(self) -> Study:
+        trained: dict[tuple[str, str], str] = {}
+        for name, place in self.places.items():
+            if name not in self.recipes:
+                raise unknown("recipe in places", name, self.recipes)
+            phases = {phase: recipe.as_json() for phase, recipe in self.recipes[name].in_phases().items()}
+            first = trained.setdefault((place.row, json.dumps(phases)), name)
+            if first != name:
+                raise ValueError(
+                    f"sweep: {first} and {name} are one training: phases of {place.row} have keys of their own, which "
+                    "the sweep must name, such as phases.NAME.schedule.batch_size"
+                )
         return self
 
     @field_validator("trainings")
@@ -231,7 +255,7 @@ class Study(OmitEmpty, Settings):
     def _printed_numbers_fit(self) -> Study:
         for name in self.printed:
             printed = load_printed(name)
-            if not printed.fits(self.runs.recipe):
+            if not printed.fits(self.rows):
                 rows = ", ".join(run for run, _, _ in printed.trainings())
                 raise ValueError(
                     f"printed: {name} has no row that is a recipe of the study: name recipes after its rows "
@@ -241,11 +265,11 @@ class Study(OmitEmpty, Settings):
 
     @model_validator(mode="after")
     def _a_row_of_the_tables_is_one_training(self) -> Study:
-        tables: dict[str, tuple[str, Any]] = {}
+        rows, tables = set(self.rows), dict[str, tuple[str, Any]]()
         for table in self.printed:
             for run, *training in load_printed(table).trainings():
                 first, trained_first = tables.setdefault(run, (table, training))
-                if run in self.runs.recipe and training != trained_first:
+                if run in rows and training != trained_first:
                     raise ValueError(
                         f"printed: row {run} of {table} is another training than row {run} of {first}: "
                         "make a study for each table"

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from nofrost.errors import closest, shortened
+from nofrost.errors import UserError, closest, shortened
 
 
 def sentence(
@@ -74,6 +74,25 @@ def error_of_file(error: ValidationError, schema: type[BaseModel], origin: str) 
     return None
 
 
+def check_key(names: Sequence[str], schema: type[BaseModel], where: str) -> None:
+    """Check that a dotted key, given as its `names`, is one of the schema, as far as the schema knows its keys.
+
+    Raises:
+        UserError: it is not; the message begins with `where`.
+    """
+    current: Any = schema
+    for depth, name in enumerate(names):
+        if _is_model(current) and name not in current.model_fields:
+            if current.model_config.get("extra") == "allow":
+                return
+            raise UserError(
+                f"{where}: unknown key {'.'.join(names)!r}: {_hint(name, _fields_at(names[:depth], schema))}"
+            )
+        if not _is_model(current) and typing.get_origin(current) is not dict:
+            raise UserError(f"{where}: unknown key {'.'.join(names)!r}: {'.'.join(names[:depth])} has no keys")
+        current = _without_none(_annotation_of(current, name))
+
+
 def not_a_number(value: bool) -> str:
     """Return the message about a truth value where a number belongs."""
     return f"{str(value).lower()} is not a number: write one, such as 1"
@@ -92,7 +111,7 @@ def _hint(key: str, allowed: Collection[str]) -> str:
     return f"{closest(key, allowed)}allowed here are {', '.join(allowed) or 'none'}"
 
 
-def _fields_at(location: tuple[int | str, ...], schema: type[Any]) -> list[str]:
+def _fields_at(location: Sequence[int | str], schema: type[Any]) -> list[str]:
     current: Any = schema
     for key in location:
         current = _annotation_of(current, key)
