@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
 
 from nofrost.config.base import Name, OmitEmpty, Seed, Settings
 
@@ -32,12 +33,23 @@ class PlannedTraining(Settings):
 
 
 def starts_in(trainings: Mapping[str, PlannedTraining], recipes: Iterable[str]) -> dict[str, str]:
-    """Return which of these recipes starts from which other one, as a file says."""
+    """Return which of these recipes starts from which other one, as a file says.
+
+    Raises:
+        ValueError: they start from one another in a circle.
+    """
     found, recipes = {}, set(recipes)
     for training in trainings.values():
         named = re.fullmatch(_START, training.options.start or "")
-        if named and {named[1], training.options.recipe} <= recipes and named[1] != training.options.recipe:
+        if named and {named[1], training.options.recipe} <= recipes:
             found[training.options.recipe] = named[1]
+    try:
+        TopologicalSorter({name: [first] for name, first in found.items()}).prepare()
+    except CycleError as error:
+        circle = " that starts from ".join(reversed(error.args[1]))
+        raise ValueError(
+            f"a circle of starts, {circle}: delete the key trainings, which `nofrost study select FILE` works out anew"
+        ) from None
     return found
 
 
