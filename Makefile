@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Stages are run by DVC as `nofrost ...`: the virtual environment comes first on the path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-containers cluster-checks lint format bench images lock clean
+.PHONY: help run papers test test-slow test-containers cluster-checks lint format bench images lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,13 @@ run: $(VENV)/.run ## Prepare, train, attack and report the study in params.yaml;
 	elif grep -qs 'no_scm = true' .dvc/config.local; then dvc config --local --unset core.no_scm; fi
 	@dvc repro || { echo "make run: it stopped; the line with ERROR above says where and why" >&2; exit 1; }
 	@echo "The report: file://$(CURDIR)/report/report.html"
+
+SIZE   ?= small
+PAPERS ?= papers
+
+papers: $(VENV)/.run ## Run the studies of the papers, one after the other, in papers/: STUDIES, SIZE, SOURCE (docs/printed.md)
+	@nofrost study run $(STUDIES) --size $(SIZE) $(SOURCE:%=--source %) --out $(PAPERS); code=$$?; \
+	  ls $(PAPERS)/*/report/report.html >/dev/null 2>&1 && nofrost gallery $(PAPERS); exit $$code
 
 # Hundreds of processes of the tests load the same modules: compiled once, also where Python is told to keep no bytecode.
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=

@@ -28,6 +28,7 @@ LEVELS = {
     "tasks": 8,  # a stage between refs: what a container of the pipeline runs
     "cluster": 7,  # jobs on Kubernetes
     "study_cost": 6,  # trainings, passes and minutes of a study before it is run
+    "study_run": 6,  # studies in folders of their own, by DVC
     "promotion": 7,  # a run's candidate, and bringing it into dvc.lock
     "champion": 7,  # the model that the gate of a study let in last
     "store": 6,  # content by its address, local or on S3: no stage knows it

@@ -1,4 +1,4 @@
-"""`make run` says what DVC says when it stops, and runs in a folder without a git repository."""
+"""`make run` says what DVC says when it stops, and runs in a folder without a git repository; `make papers`."""
 
 from __future__ import annotations
 
@@ -44,6 +44,21 @@ def make_run(project: Path, **variables: str) -> str:
     assert "make run: it stopped; the line with ERROR above says where and why" in done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
+
+
+def test_the_studies_of_the_papers_are_run_as_the_variables_say(project: Path) -> None:
+    variables = [
+        "STUDIES=zeise2025 galloway2019-table-1",
+        "SIZE=tiny",
+        "SOURCE=cifar10=/c mnist=/m",
+        "PAPERS=out",
+    ]
+    done = subprocess.run(
+        ["make", "-n", "papers", *variables], cwd=project, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert (
+        "nofrost study run zeise2025 galloway2019-table-1 --size tiny --source cifar10=/c --source mnist=/m --out out;"
+    ) in done.stdout
 
 
 def git(*arguments: str, cwd: Path) -> None:

@@ -14,6 +14,7 @@ import click
 from nofrost.cli.champion import champion
 from nofrost.cli.data import data
 from nofrost.cli.evaluate import card, evaluate, transfer
+from nofrost.cli.gallery import gallery
 from nofrost.cli.metrics import metrics
 from nofrost.cli.models import attacks, models
 from nofrost.cli.promote import promote
@@ -88,7 +89,7 @@ def _show(error: click.ClickException) -> int:
 SECTIONS = {
     "Stages, in order": (prepare, augment, train, evaluate, report),
     "Studies, recipes and methods": (study, recipes, papers, models, attacks),
-    "Models and measurements": (transfer, card),
+    "Models and measurements": (transfer, card, gallery),
     "Storage and pipeline": (store, data, promote, champion, task, metrics),
 }
 

@@ -9,6 +9,7 @@ import click
 
 from nofrost.cli.options import PATH, aligned, emit, json_option, set_option, size_option
 from nofrost.cli.study_cost import study_plan
+from nofrost.cli.study_run import study_run
 
 if TYPE_CHECKING:
     from nofrost.config import Printed, PrintedColumn, PrintedRow, Study
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def study() -> None:
-    """List the shipped studies, show one, say what it costs, or select one to run; and list printed numbers."""
+    """List the shipped studies, show one, say what it costs, select or run some; and list printed numbers."""
 
 
 study.add_command(study_plan)
+study.add_command(study_run)
 
 
 @study.command("list")

@@ -30,6 +30,11 @@ from nofrost.results import STATUSES
 
 def to_html(document: Document) -> str:
     """Return the page. Every text of the document is escaped; only drawings made by this package are markup."""
+    return from_template("report.html.j2", document=document)
+
+
+def from_template(name: str, stylesheets: Sequence[str] = ("style.css",), **values: object) -> str:
+    """Return a page made from a template of this package, with its stylesheets inside."""
     environment = Environment(
         loader=PackageLoader("nofrost.report", "templates"),
         autoescape=True,
@@ -38,11 +43,12 @@ def to_html(document: Document) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    style = (files("nofrost.report") / "templates" / "style.css").read_text(encoding="utf-8")
+    folder = files("nofrost.report") / "templates"
+    style = "\n".join((folder / each).read_text(encoding="utf-8") for each in stylesheets)
     environment.globals.update(
         icons=ICONS, style=Markup(style), swatch=lambda position: Markup(figures.swatch(position)), drawing=Markup
     )
-    return _shown(environment.get_template("report.html.j2").render(document=document))
+    return _shown(environment.get_template(name).render(**values))
 
 
 def _shown(text: str) -> str:
@@ -62,7 +68,7 @@ def to_markdown(document: Document) -> str:
     parts = [f"# {escape(document.title)}", escape(document.subtitle)]
     for section in document.sections:
         parts.append(f"## {escape(section.title)}")
-        parts += [paragraph for block in section.blocks for paragraph in _block(block)]
+        parts += [paragraph for block in section.blocks for paragraph in block_as_markdown(block)]
     return _shown("\n\n".join(parts) + "\n")
 
 
@@ -71,7 +77,8 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*\[\]<>|#~]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
 
 
-def _block(block: Block) -> Iterator[str]:
+def block_as_markdown(block: Block) -> Iterator[str]:
+    """Yield the paragraphs of a block as Markdown."""
     match block:
         case Table():
             yield from _table(block)

@@ -11,6 +11,7 @@ from nofrost.errors import printable
 from nofrost.files import write_json, write_text
 from nofrost.report.collect import collect, stages_of
 from nofrost.report.facts import facts_of
+from nofrost.report.highlights import HIGHLIGHTS, highlights, write_highlights
 from nofrost.report.render import to_html, to_markdown
 from nofrost.report.runs import Attacked, Collected, Run, Shifted
 from nofrost.report.sections import build
@@ -31,7 +32,8 @@ def run(
     """Write the report of a study to the folder `out`.
 
     ``report.html`` is one file that needs no network; ``report.md`` holds the same tables; ``metrics.json`` the
-    accuracies for ``dvc metrics``; ``plots/*.csv`` the curves for ``dvc plots``; ``record.json`` how it was made.
+    accuracies for ``dvc metrics``; ``plots/*.csv`` the curves for ``dvc plots``; ``highlights.json`` what a gallery
+    shows; ``record.json`` how it was made.
     The same inputs give the same bytes. The accuracies and alarms are also pushed where NOFROST_PUSHGATEWAY says so.
 
     Args:
@@ -65,6 +67,7 @@ def run(
             write_text(folder / "report.md", to_markdown(document))
             bar.advance(note="report.md")
             write_plots(folder / "plots", collected)
+            write_highlights(folder / HIGHLIGHTS, highlights(document, collected))
             write_json(folder / "metrics.json", numbers)
             bar.advance(note="numbers")
         record = Record.of("report", config=study.as_json(), inputs=collected.inputs, seeds={}, libraries=LIBRARIES)

@@ -37,6 +37,7 @@ from nofrost.results.ood import (
     averaging_of,
 )
 from nofrost.results.properties import BatchNormStatistics, LayerMetrics, LayerNorms, PropertySummary, WeightNorms
+from nofrost.results.study import StudyRecord
 from nofrost.results.training import (
     CatastrophicOverfitting,
     Epoch,
@@ -104,6 +105,7 @@ __all__ = [
     "StepsCurve",
     "StepsPoint",
     "StoppedEarly",
+    "StudyRecord",
     "TestSetAccuracy",
     "TestSetsMetrics",
     "Timing",

@@ -158,6 +158,10 @@ class Source(DatasetSpec):
                 return [child for child in path.iterdir() if child.exists() and child.resolve() != out.resolve()]
         return [path]
 
+    def absent(self) -> list[str]:
+        """Return what is not there of the files that are read, as far as it shows without opening them."""
+        return [self.path] if self.needs_path and not Path(self.path).exists() else []
+
     def shard_view(self) -> EvaluationView | None:
         """Return the evaluation view of the photographs if they become shards; None if an array is made of the images.
 

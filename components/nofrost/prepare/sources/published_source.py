@@ -56,6 +56,10 @@ class Published(Source):
             all((folder / member.name).is_file() for member in file.members) for folder in folders
         )
 
+    def absent(self) -> list[str]:
+        """Return the published files that are neither at `path` nor downloaded."""
+        return [file.name for file in self.files() if not self.download and not self.has(file)]
+
     def archive_or_folder(self, names: Iterable[str]) -> Path:
         """Return where the card's archive lies, packed or unpacked: at `path`, or in it.
 

@@ -17,7 +17,7 @@ from nofrost.report.figures.distributions import (
     statistics_scatter,
 )
 from nofrost.report.figures.reliability import reliability_panel
-from nofrost.report.figures.style import swatch
+from nofrost.report.figures.style import standalone_svg, swatch
 from nofrost.report.figures.training import training_panels
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "property_histogram",
     "reliability_panel",
     "severity_panels",
+    "standalone_svg",
     "statistics_scatter",
     "steps_curve",
     "swatch",

@@ -7,13 +7,16 @@ drawing suits a light page, a dark page and print. Text stays text. Recipes diff
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
+from markupsafe import escape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +32,8 @@ _VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", PAG
 }
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "*")
 _DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (7, 2, 1.5, 2), (3, 1.5))
+# Of a drawing that is a file: in points.
+_LEGEND_LINE = 13.0
 _METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
@@ -177,3 +182,37 @@ def spread_out(axes: Axes, position: int, total: int, distance: float = 2.2) -> 
 
     offset = (position - (total - 1) / 2) * distance
     return axes.transData + ScaledTranslation(offset / 72, 0, axes.get_figure().dpi_scale_trans)  # type: ignore[union-attr]
+
+
+def standalone_svg(drawings: Sequence[str], legend: Sequence[tuple[str, int]]) -> str:
+    """Return drawings of :func:`to_svg`, under each other, as an SVG file of its own, in the colours of a light page.
+
+    Args:
+        drawings: of panels of a figure.
+        legend: name and position of each recipe, which are written below the drawings.
+    """
+    parts, top, width = [], 0.0, 0.0
+    for drawing in drawings:
+        _, _, panel_width, height = map(float, re.findall(r'viewBox="([^"]*)"', drawing)[0].split())
+        parts.append(drawing.replace("<svg ", f'<svg y="{top:g}" width="{panel_width:g}" height="{height:g}" ', 1))
+        top, width = top + height, max(width, panel_width)
+    for name, position in legend:
+        top += _LEGEND_LINE
+        mark = swatch(position).replace("<svg ", f'<svg x="8" y="{top - 9:g}" width="28" height="12" ', 1)
+        parts.append(f'{mark}<text x="42" y="{top:g}" font-size="8">{escape(name)}</text>')
+    body = "".join(parts)
+    for variable, colour in _page_colours().items():
+        body = body.replace(f"var({variable})", colour)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="0 0 {width:g} {top + 8:g}" width="{1.6 * width:g}" font-family="sans-serif">'
+        f'<rect width="100%" height="100%" fill="#ffffff"/>{body}</svg>\n'
+    )
+
+
+def _page_colours() -> dict[str, str]:
+    """Return the colours of a light page by the names of their CSS variables."""
+    style = (files("nofrost.report") / "templates" / "style.css").read_text(encoding="utf-8")
+    colours = re.findall(r"(--[a-z0-9-]+): (#[0-9a-f]{6});", style)
+    # Those of a dark page follow.
+    return dict(reversed(colours))

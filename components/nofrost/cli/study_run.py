@@ -1,0 +1,189 @@
+"""`nofrost study run`: studies from images to report, each in a folder of its own."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nofrost.cli.options import PATH, aligned, emit, json_option
+
+if TYPE_CHECKING:
+    from nofrost.config import DatasetSpec
+    from nofrost.study_run import Attempt, StudyFolder
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """What became of a study: ``finished``, ``skipped`` or ``failed``, and why."""
+
+    study: str
+    state: str
+    reason: str = ""
+    minutes: float | None = None
+    report: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as JSON values."""
+        return vars(self)
+
+
+@click.command("run")
+@click.argument("names", nargs=-1, metavar="[NAME|PAPER]...")
+@click.option(
+    "--size", metavar="SIZE", help="Size of the studies: tiny, small or paper. Default: small, if it has sizes."
+)
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="[SOURCE=]PATH",
+    help="Where images lie, of all sources or of one: --source cifar10=/data/cifar --source mnist=/data/mnist. "
+    "Default: data/source.",
+)
+@click.option("--download", is_flag=True, help="Fetch missing images of the sources that can be downloaded.")
+@click.option(
+    "--out", type=PATH, default=Path("papers"), show_default=True, help="Folder with a folder for each study."
+)
+@json_option
+def study_run(
+    names: tuple[str, ...], size: str | None, sources: tuple[str, ...], download: bool, out: Path, as_json: bool
+) -> None:
+    """Run studies one after the other, from images to report, each in a folder of its own: OUT/NAME.
+
+    NAME is a shipped study, PAPER the key of a paper and stands for all of its studies; without either all studies of
+    papers are run. Run it in the folder of the project: DVC runs the graph of dvc.yaml, while params.yaml, runs and
+    report there stay as they are. Killed, the same command goes on where it was; a finished study takes seconds, and
+    what two studies train alike is trained once.
+
+    OUT/NAME/report is the report, OUT/NAME/record.json says what it took. A study without its images is skipped (exit
+    code 2), one that fails is left (exit code 1), and the others go on.
+
+    Example: nofrost study run zeise2025-table-1 galloway2019 --source cifar10=/data/cifar --source mnist=/data/mnist
+    """
+    from nofrost.config import load_study, study_sizes
+    from nofrost.errors import say
+    from nofrost.study_run import StudyFolder
+    from nofrost.tasks import check_study
+
+    places = _places(sources)
+    folders = []
+    for name in _studies(names):
+        used = size or ("small" if study_sizes(name) else None)
+        study = load_study(name, size=used)
+        if download and "download" in _keys(study.dataset):
+            study = load_study(name, ["dataset.download=true"], used)
+        images = _images_of(study.dataset, places, out if download else None)
+        folders.append(StudyFolder(out / study.name, check_study(study, name), Path.cwd(), images))
+    minutes = {folder.study.name: _planned_minutes(folder) for folder in folders}
+    began = time.monotonic()
+    outcomes = []
+    for number, folder in enumerate(folders, 1):
+        name = folder.study.name
+        to_come = sum(minutes[later.study.name] for later in folders[number - 1 :])
+        so_far = (time.monotonic() - began) / 60
+        say(
+            f"study {number} of {len(folders)}, {name}: about {minutes[name]:.0f} minutes on an idle machine; "
+            f"{so_far:.0f} minutes so far, about {to_come:.0f} to come"
+        )
+        outcomes.append(_run(folder))
+        if outcomes[-1].reason:
+            say(f"{name} {outcomes[-1].state}: {outcomes[-1].reason}", "error")
+    rows = [
+        (each.study, each.state, "" if each.minutes is None else f"{each.minutes:.1f} min", each.reason or each.report)
+        for each in outcomes
+    ]
+    emit(outcomes, aligned(rows), as_json)
+    states = {each.state for each in outcomes}
+    sys.exit(1 if "failed" in states else 2 if "skipped" in states else 0)
+
+
+def _studies(names: tuple[str, ...]) -> list[str]:
+    """Return the studies that the arguments name, each once."""
+    from nofrost.config import load_papers, shipped_names
+
+    of_papers = [name for name in shipped_names("study") if name.partition("-")[0] in load_papers()]
+    found = []
+    for name in names or of_papers:
+        is_paper = name in load_papers()
+        found += [study for study in of_papers if study.partition("-")[0] == name] if is_paper else [name]
+    return list(dict.fromkeys(found))
+
+
+def _places(sources: tuple[str, ...]) -> dict[str, Path]:
+    """Return where images lie by source; those of all others under the empty name."""
+    from nofrost.errors import UserError
+    from nofrost.prepare import list_sources
+
+    places = {}
+    for text in sources:
+        name, equals, path = text.partition("=")
+        if not equals or name not in list_sources():
+            name, path = "", text
+        if not path or name in places:
+            raise UserError(f"--source {text}: give one path for a source, such as cifar10=/data/cifar")
+        places[name] = Path(path)
+    return places
+
+
+def _images_of(dataset: DatasetSpec, places: dict[str, Path], downloads: Path | None) -> Path:
+    """Return where the images of a dataset lie, or are downloaded to unless a place is given."""
+    if place := places.get(dataset.source, places.get("")):
+        return place.absolute()
+    return (downloads / ".source" / dataset.source if downloads else Path(dataset.path)).absolute()
+
+
+def _keys(dataset: DatasetSpec) -> set[str]:
+    from nofrost.prepare import resolve_source
+
+    return set(type(resolve_source(dataset)).model_fields)
+
+
+def _planned_minutes(folder: StudyFolder) -> float:
+    """Return what a study takes by `nofrost study plan`; 0 where it is finished, or cannot be run."""
+    from nofrost.errors import UserError
+    from nofrost.study_cost import study_cost
+
+    if ((record := folder.record()) and record.finished) or folder.absent():
+        return 0.0
+    try:
+        return study_cost(folder.study).minutes
+    except UserError:  # the number of images is not known before they are prepared
+        return 0.0
+
+
+def _run(folder: StudyFolder) -> StudyOutcome:
+    from nofrost.study_run import dvc_repro
+
+    name = folder.study.name
+    if absent := folder.absent():
+        where = f"{', '.join(absent)} not in {folder.images}"
+        return StudyOutcome(
+            name, "skipped", f"{where}: name the folder with --source {folder.study.dataset.source}=PATH"
+        )
+    folder.set_up()
+    killed = folder.begin()
+    codes = []
+
+    def end(attempt: Attempt) -> None:
+        folder.end(attempt, killed)
+        codes.append(attempt.exit_code)
+
+    dvc_repro(folder.path, echo=_echo, done=end)
+    if codes != [0]:
+        return StudyOutcome(
+            name, "failed", f"the line with ERROR above says where; `dvc repro` in {folder.path} goes on"
+        )
+    record = folder.record()
+    return StudyOutcome(
+        name, "finished", "", record.wall_minutes if record else None, str(folder.report / "report.html")
+    )
+
+
+def _echo(line: str) -> None:
+    # Results stand alone on standard output.
+    click.echo(line, err=True)

@@ -1,0 +1,144 @@
+"""Finished studies: their reports as they lie in folders, read for a gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from nofrost.config import Paper, Printed, find_paper, load_papers, load_printed
+from nofrost.errors import UserError
+from nofrost.files import read_json
+from nofrost.report.highlights import HIGHLIGHTS, Highlights, read_highlights
+from nofrost.report.printed_numbers import Verdict
+from nofrost.results import Record, StudyRecord, read_result
+from nofrost.stage import RECORD
+
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+
+@dataclass(frozen=True)
+class JudgedClaim:
+    """A claim of a paper, and what a study says of it."""
+
+    text: str
+    verdict: Verdict
+    in_noise: bool
+
+
+@dataclass(frozen=True)
+class FinishedStudy:
+    """The report of a study.
+
+    Attributes:
+        folder: that holds report.html.
+        config: the study, as JSON values.
+        claims: by the id of the printed table or figure that they are about.
+        record: what it took; None where it was not run by `nofrost study run`.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    highlights: Highlights
+    claims: dict[str, tuple[JudgedClaim, ...]]
+    record: StudyRecord | None
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return str(self.config["name"])
+
+    @property
+    def title(self) -> str:
+        """Title of the study."""
+        return str(self.config["title"])
+
+    @property
+    def printed(self) -> list[Printed]:
+        """The tables and figures that it stands beside."""
+        return [load_printed(name) for name in self.claims]
+
+    @property
+    def paper(self) -> str:
+        """Key of the paper that these are of; empty where there are none."""
+        return self.printed[0].paper if self.claims else ""
+
+    @property
+    def place(self) -> str:
+        """Where the paper printed them, such as ``Xie & Yuille 2020, Table 1``."""
+        places = [f"{find_paper(each.paper).reference}, {each.name}" for each in self.printed]
+        return "; ".join(places)
+
+    @property
+    def judged(self) -> list[JudgedClaim]:
+        """All claims, whichever table or figure they are about."""
+        return [claim for claims in self.claims.values() for claim in claims]
+
+
+def find_studies(folders: Iterable[Path]) -> list[FinishedStudy]:
+    """Return the finished studies in folders: by paper, then by table and figure as they are numbered.
+
+    A folder is that of a report, of a study (with the report in ``report``), or holds such folders.
+
+    Raises:
+        UserError: a folder is missing or holds no report, a report is damaged, or two are of one study.
+    """
+    found: dict[str, FinishedStudy] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder} is no folder: name the folder of a report, or one with such folders in it")
+        reports = list(_reports(folder))
+        if not reports:
+            raise UserError(f"{folder} holds no report (a folder with {HIGHLIGHTS}): run `nofrost report` again")
+        for report in reports:
+            study = _read(report)
+            if (other := found.setdefault(study.name, study)).folder.resolve() != report.resolve():
+                raise UserError(f"{other.folder} and {report} are both reports of {study.name}: name one of them")
+    return sorted(found.values(), key=_order)
+
+
+def _reports(folder: Path) -> Iterator[Path]:
+    inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    for path in (folder, *inner):
+        for report in (path, path / "report"):
+            if (report / HIGHLIGHTS).is_file() and not (path == folder / "report" and report == path):
+                yield report
+
+
+def _read(report: Path) -> FinishedStudy:
+    record, metrics = read_result(Record, report / RECORD), read_json(report / "metrics.json")
+    try:
+        claims = {
+            name: tuple(JudgedClaim(claim["text"], claim["verdict"], claim["in_noise"]) for claim in compared["claims"])
+            for name, compared in metrics.get("printed", {}).items()
+        }
+        config = record.config
+        _ = config["name"], config["title"], config["runs"]["seed"]
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(f"{report} does not hold the report of a study: write the report again") from None
+    if any(claim.verdict not in VERDICTS for judged in claims.values() for claim in judged):
+        raise UserError(f"{report / 'metrics.json'} has a verdict that there is not: write the report again")
+    study_record = report.parent / RECORD if report.name == "report" else None
+    return FinishedStudy(
+        folder=report,
+        config=config,
+        highlights=read_highlights(report / HIGHLIGHTS),
+        claims=claims,
+        record=read_result(StudyRecord, study_record) if study_record and study_record.is_file() else None,
+    )
+
+
+def _order(study: FinishedStudy) -> tuple[int, str, int, str]:
+    papers: Sequence[str] = list(load_papers())
+    if not study.claims:
+        return len(papers), "", 0, study.name
+    first = study.printed[0]
+    kind = {"table": "a", "figure": "b"}.get(first.kind, "c")
+    return papers.index(first.paper), kind, first.number or 0, study.name
+
+
+def papers_of(studies: Iterable[FinishedStudy]) -> dict[str, Paper]:
+    """Return the papers that studies are about by key, in the order of papers.yaml."""
+    used = {study.paper for study in studies}
+    return {key: paper for key, paper in load_papers().items() if key in used}

@@ -1,0 +1,159 @@
+"""The folder that a study is run in, beside those of other studies: ``FOLDER/NAME``."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from nofrost.config import DatasetSpec, Study, study_as_yaml
+from nofrost.errors import UserError
+from nofrost.files import make_folder, write_bytes, write_text
+from nofrost.prepare import resolve_source
+from nofrost.results import StudyRecord, TrainRecord, read_result, write_result
+from nofrost.stage import RECORD
+from nofrost.study_run.dvc_repro import Attempt
+
+# All studies of a folder share a cache: what two of them train, DVC trains once.
+CACHE = ".cache"
+_DVC_CONFIG = f"""\
+[core]
+    no_scm = true
+    analytics = false
+    check_update = false
+[cache]
+    type = reflink,hardlink,copy
+    dir = ../../{CACHE}
+"""
+# Of the project: the graph, and what of a folder of code is no code.
+_COPIED = ("dvc.yaml", ".dvcignore")
+CODE = "components"
+_RUNNING = ".dvc/running"  # is there while an attempt has not written down its time
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """A study, and the folder that it is run in.
+
+    Attributes:
+        path: of the folder.
+        study: checked, with everything spelled out.
+        project: the folder with dvc.yaml and the code.
+        images: where the images of its source lie.
+    """
+
+    path: Path
+    study: Study
+    project: Path
+    images: Path
+
+    @property
+    def report(self) -> Path:
+        """The folder of its report."""
+        return self.path / "report"
+
+    @cached_property
+    def dataset(self) -> DatasetSpec:
+        """Its dataset, read from `images`."""
+        return self.study.dataset.model_copy(update={"path": str(self.images)})
+
+    def absent(self) -> list[str]:
+        """Return which of its images' files are not there, as far as it shows without opening them."""
+        if not resolve_source(self.study.dataset, self.study.name).needs_path:
+            return []
+        return resolve_source(self.dataset, self.study.name).absent()
+
+    def record(self) -> StudyRecord | None:
+        """Return what it took so far; None where it was not run, or was another study."""
+        if not (self.path / RECORD).is_file() or not self._is_selected():
+            return None
+        return read_result(StudyRecord, self.path / RECORD)
+
+    def set_up(self) -> None:
+        """Write the study, the graph and DVC's settings, and link the images and the code; what is there stays.
+
+        Raises:
+            UserError: there is no graph, or something else lies in the way.
+        """
+        for name in (*_COPIED, CODE):
+            if not (self.project / name).exists():
+                raise UserError(
+                    f"{self.project} has no {name}: run this in the folder of the project, where dvc.yaml is"
+                )
+        make_folder(self.path / ".dvc")
+        _write(self.path / ".dvc" / "config", _DVC_CONFIG.encode())
+        for name in _COPIED:
+            _write(self.path / name, (self.project / name).read_bytes())
+        _link(self.path / CODE, self.project / CODE)
+        if not Path(self.study.dataset.path).is_absolute():
+            make_folder(self.images)
+            _link(self.path / self.study.dataset.path, self.images)
+        if not self._is_selected():
+            (self.path / RECORD).unlink(missing_ok=True)
+            write_text(self.path / "params.yaml", study_as_yaml(self.study))
+
+    def begin(self) -> int:
+        """Note that an attempt begins; return how many were killed before their time was written down."""
+        killed = int((self.path / _RUNNING).is_file())
+        (self.path / _RUNNING).touch()
+        before = self.record()
+        return killed + (before.killed if before else 0)
+
+    def end(self, attempt: Attempt, killed: int) -> None:
+        """Write down what an attempt took; one that found everything up to date changes nothing."""
+        before = self.record()
+        is_done = attempt.exit_code == 0
+        with suppress(FileNotFoundError):
+            (self.path / _RUNNING).unlink()
+        if before and before.finished:
+            if not attempt.trained:
+                return
+            # Trained again, as the code has changed.
+            before, killed = None, 0
+        train = self._train_record()
+        if train is None:
+            return
+        trained = dict.fromkeys([*(before.trained if before else ()), *attempt.trained])
+        record = StudyRecord(
+            study=self.study.name,
+            size=self.study.size,
+            finished=datetime.now(UTC).date().isoformat() if is_done else None,
+            wall_minutes=round((before.wall_minutes if before else 0.0) + attempt.wall_s / 60, 2),
+            processor_minutes=round((before.processor_minutes if before else 0.0) + attempt.processor_s / 60, 2),
+            trained=tuple(trained),
+            trainings=len(self.study.trainings),
+            killed=killed,
+            device=train.device,
+            seeds=self.study.runs.seed,
+            nofrost=train.nofrost,
+            libraries=train.libraries,
+        )
+        write_result(self.path / RECORD, record)
+
+    def _train_record(self) -> TrainRecord | None:
+        """Return the record of its first training that is done; None where none is."""
+        for path in sorted(self.path.glob(f"runs/*/seed-*/train/{RECORD}")):
+            return read_result(TrainRecord, path)
+        return None
+
+    def _is_selected(self) -> bool:
+        params = self.path / "params.yaml"
+        return params.is_file() and params.read_text(encoding="utf-8") == study_as_yaml(self.study)
+
+
+def _write(path: Path, content: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != content:
+        write_bytes(path, content)
+
+
+def _link(path: Path, target: Path) -> None:
+    """Let `path` lead to `target`, whatever it led to before."""
+    target = target.resolve()
+    if path.is_symlink():
+        if path.resolve() == target:
+            return
+        path.unlink()
+    elif path.exists():
+        raise UserError(f"{path} is no link: it is in the way of one to {target}; move it, or choose another folder")
+    make_folder(path.parent)
+    path.symlink_to(target)

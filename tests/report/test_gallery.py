@@ -1,0 +1,190 @@
+"""The gallery of finished studies: one page that works alone, and pages of Markdown that a repository can hold."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from nofrost.cli import cli
+from nofrost.config import load_study
+from nofrost.errors import UserError
+from nofrost.files import read_json, write_json
+from nofrost.report.gallery import find_studies, gallery_page, write_result_pages
+from nofrost.report.highlights import HIGHLIGHTS, read_highlights
+from nofrost.results import StudyRecord, write_result
+from tests.report.study_on_disk import Tree
+
+STUDIES = {"b-study": ("wang2022-table-3", ["sat", "nofrost"]), "a-study": ("xie2020-table-1", ["adv", "clean"])}
+RECORD = StudyRecord(
+    study="b-study",
+    size="small",
+    finished="2026-11-30",
+    wall_minutes=12.3,
+    processor_minutes=8.1,
+    trained=("sat-0",),
+    trainings=2,
+    killed=1,
+    device="cpu",
+    seeds=(0,),
+    nofrost="0.2.0",
+    libraries={"torch": "2.8"},
+)
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory: pytest.TempPathFactory, whole: Any) -> Path:
+    """Two studies of papers and one of none, each in a folder as `nofrost study run` leaves it; not to be changed."""
+    folder = tmp_path_factory.mktemp("papers")
+    printed = {"sat": "sat", "nofrost": "nofrost", "adv": "sat", "clean": "st"}
+    for name, (table, rows) in STUDIES.items():
+        values = {
+            "base": "digits",
+            "name": name,
+            "title": f"Rows of <{table}>",
+            "printed": table,
+            "size": "small",
+            "recipes": {row: printed[row] for row in rows},
+            "runs": {"recipe": rows},
+            "suites": {"ood": {"quick": {"base": "ood-quick", "corruptions": ["contrast"]}}},
+        }
+        (folder / name).mkdir()
+        path = folder / name / "study.yaml"
+        path.write_text(yaml.safe_dump(values), encoding="utf-8")
+        Tree(folder / name, load_study(path)).report()
+    write_result(folder / "b-study" / "record.json", RECORD)
+    shutil.copytree(whole[1], folder / "digits" / "report")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(papers: Path) -> str:
+    return gallery_page(find_studies([papers]), papers)
+
+
+def test_studies_stand_in_the_order_of_the_papers_and_those_of_none_last(papers: Path) -> None:
+    assert [study.name for study in find_studies([papers])] == ["b-study", "a-study", "digits"]
+    assert [study.name for study in find_studies([papers / "digits", papers / "a-study" / "report"])] == [
+        "a-study",
+        "digits",
+    ]
+
+
+def test_the_page_loads_nothing_and_links_to_the_reports_alone(page: str, papers: Path) -> None:
+    assert re.findall(r"<(?:script|link|iframe|object|embed|base|form)\b", page) == []
+    assert re.findall(r"url\((?!#)|@import|https?://", page) == []
+    links = re.findall(r'href="(?!#)([^"]*)"', page)
+    assert links == [f"{name}/report/report.html" for name in ("b-study", "a-study", "digits")]
+    assert all((papers / link).is_file() for link in links)
+
+
+def test_the_page_has_a_filter_for_each_paper_and_every_reference_has_its_target(page: str) -> None:
+    ids = re.findall(r'\sid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="#|url\(#|labelledby="|for=")([^")]*)', page)) <= set(ids)
+    shown = re.findall(r'<input type="radio" name="paper" id="show-([a-z0-9]+)"', page)
+    assert shown == ["all", "wang2022", "xie2020", "other"]
+    assert [key for key in shown[1:] if f"body:has(#show-{key}:checked)" not in page] == []
+
+
+def test_the_page_names_verdicts_what_it_took_and_shows_pictures(page: str) -> None:
+    assert "8.1 processor minutes" in page
+    assert "1 of 2 trainings came from other studies" in page
+    assert "1 attempt was killed, whose time is not counted" in page
+    assert "Rows of &lt;wang2022-table-3&gt;" in page
+    assert page.count('<article class="exhibit"') == 3
+    assert page.count("not measured") > 2
+    assert re.findall(r'<img src="data:image/png;base64,[^"]+" alt="[^"]+">', page)
+    levels = [int(level) for level in re.findall(r"<h([1-6])\b", page)]
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_highlights_are_read_as_they_were_written(papers: Path) -> None:
+    shown = read_highlights(papers / "a-study" / "report" / HIGHLIGHTS)
+    assert {"table", "figure", "facts", "paragraph"} == {block.kind for block in shown.numbers}
+    assert [block.kind for block in shown.pictures] == ["pictures"]
+    alone = read_highlights(papers / "digits" / "report" / HIGHLIGHTS)
+    assert [block.kind for block in (*alone.numbers, *alone.figures)] == ["key_points", "figure"]
+
+
+def test_pages_of_markdown_are_the_same_each_time_and_wrapped(papers: Path, tmp_path: Path) -> None:
+    studies = find_studies([papers])
+    pages = write_result_pages(studies, tmp_path / "first")
+    write_result_pages(studies, tmp_path / "second")
+    names = sorted(path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*.*"))
+    assert [path.name for path in pages] == ["README.md", "b-study.md", "a-study.md", "digits.md"]
+    for name in names:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+    for path in pages:
+        text = path.read_text(encoding="utf-8")
+        assert [line for line in text.splitlines() if len(line) > 120 and line[0] not in "|!"] == []
+        for target in re.findall(r"\]\(([^)#]+)\)", text):
+            assert (path.parent / target).is_file()
+
+
+def test_the_page_of_claims_has_every_claim_and_names_what_was_not_run(papers: Path, tmp_path: Path) -> None:
+    write_result_pages(find_studies([papers]), tmp_path)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    for study in find_studies([papers]):
+        assert text.count(f"({study.name}.md) |") == len(study.judged)
+    assert "[Xie & Yuille 2020](#xie--yuille-2020)" in text
+    assert "Not run: Figure 1" in text
+    assert "Table 3" not in re.findall(r"Not run: ([^.]*)\.", text)[0]
+
+
+def test_drawings_of_pages_are_files_with_colours_and_a_legend(papers: Path, tmp_path: Path) -> None:
+    write_result_pages(find_studies([papers]), tmp_path)
+    drawings = sorted((tmp_path / "figures").iterdir())
+    assert drawings
+    for path in drawings:
+        text = path.read_text(encoding="utf-8")
+        ElementTree.fromstring(text)
+        assert "var(--" not in text
+        assert len(text) < 100_000
+    assert "nofrost</text>" in (tmp_path / "figures" / "b-study-figure-1.svg").read_text(encoding="utf-8")
+
+
+def test_pages_that_are_no_longer_there_are_deleted_and_those_of_others_stay(papers: Path, tmp_path: Path) -> None:
+    write_result_pages(find_studies([papers]), tmp_path)
+    (tmp_path / "mine.md").write_text("# mine\n", encoding="utf-8")
+    write_result_pages(find_studies([papers / "digits"]), tmp_path)
+    assert {path.name for path in tmp_path.glob("*.md")} == {"README.md", "digits.md", "mine.md"}
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["digits-figure-1.svg"]
+    (tmp_path / "README.md").write_text("# mine\n", encoding="utf-8")
+    with pytest.raises(UserError, match="was not written by `nofrost gallery`"):
+        write_result_pages(find_studies([papers]), tmp_path)
+
+
+def test_the_command_writes_either(papers: Path, tmp_path: Path) -> None:
+    def call(*arguments: object) -> str:
+        return CliRunner().invoke(cli, ["gallery", *map(str, arguments)], catch_exceptions=False).stdout
+
+    assert "3 studies, b-study, a-study, digits" in call(papers, "--out", tmp_path / "page.html")
+    assert (tmp_path / "page.html").is_file()
+    assert "3 studies" in call(papers, "--markdown", tmp_path / "pages")
+    with pytest.raises(UserError, match="give one of the two"):
+        call(papers, "--markdown", tmp_path / "pages", "--out", tmp_path / "page.html")
+
+
+def test_wrong_folders_are_refused_in_a_sentence(papers: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no folder"):
+        find_studies([tmp_path / "nowhere"])
+    with pytest.raises(UserError, match="holds no report"):
+        find_studies([tmp_path])
+    shutil.copytree(papers / "digits" / "report", tmp_path / "copy")
+    with pytest.raises(UserError, match="both reports of digits: name one of them"):
+        find_studies([papers, tmp_path])
+    assert len(find_studies([papers, papers])) == 3
+    shown = read_json(tmp_path / "copy" / HIGHLIGHTS)
+    for damaged in ({}, {**shown, "numbers": [{"kind": "nonsense"}]}, {**shown, "figures": [{"kind": "table"}]}, []):
+        write_json(tmp_path / "copy" / HIGHLIGHTS, damaged)
+        with pytest.raises(UserError, match="does not hold the highlights of a report: write the report again"):
+            find_studies([tmp_path])

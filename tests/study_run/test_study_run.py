@@ -1,0 +1,251 @@
+"""Studies in folders of their own: what is laid there, what they took, and which of them cannot be run."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from nofrost.cli import cli
+from nofrost.config import load_study
+from nofrost.errors import UserError
+from nofrost.files import write_json
+from nofrost.stopping import TerminatedError
+from nofrost.study_run import Attempt, StudyFolder, dvc_repro
+from nofrost.tasks import check_study
+
+ATTEMPT = Attempt(exit_code=0, trained=("st-0",), wall_s=90.0, processor_s=60.0)
+TRAIN_RECORD = {
+    "stage": "train",
+    "nofrost": "0.2.0",
+    "config": {},
+    "inputs": {},
+    "seeds": {"seed": 0},
+    "libraries": {"torch": "2.8"},
+    "device": "cpu",
+    "steps": {},
+    "window": None,
+}
+# What `python -m dvc repro` stands for here: it prints the lines of DVC, and ends as the file `exit-code` says.
+FAKE_DVC = """
+import os, pathlib, sys
+assert sys.argv[1:] == ["repro"] and pathlib.Path("params.yaml").is_file()
+assert os.environ["PATH"].split(os.pathsep)[0] == str(pathlib.Path(sys.executable).parent)
+print("Running stage 'train@st-0':\\nStage 'train@sat-0' is cached - skipping run, checking out outputs", flush=True)
+code = pathlib.Path("../exit-code")
+sys.exit(int(code.read_text()) if code.is_file() else 0)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with what a study is run from."""
+    folder = tmp_path / "project"
+    for name in ("components", "data/source"):
+        (folder / name).mkdir(parents=True)
+    for name in ("dvc.yaml", ".dvcignore"):
+        (folder / name).write_text(f"# {name}\n")
+    return folder
+
+
+@pytest.fixture
+def fake_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "modules" / "dvc").mkdir(parents=True)
+    (tmp_path / "modules" / "dvc" / "__init__.py").touch()
+    (tmp_path / "modules" / "dvc" / "__main__.py").write_text(FAKE_DVC)
+    path = os.pathsep.join([str(tmp_path / "modules"), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+
+
+def folder_of(project: Path, *overrides: str) -> StudyFolder:
+    study = check_study(load_study("digits", ["runs.recipe=[st, sat]", *overrides]))
+    return StudyFolder(project.parent / "papers" / "digits", study, project, project / "data" / "source")
+
+
+def trained(folder: StudyFolder, attempt: Attempt = ATTEMPT) -> Any:
+    """Let an attempt begin, train and end; return the record."""
+    killed = folder.begin()
+    path = folder.path / "runs/st/seed-0/train"
+    path.mkdir(parents=True, exist_ok=True)
+    write_json(path / "record.json", TRAIN_RECORD)
+    folder.end(attempt, killed)
+    return folder.record()
+
+
+def test_a_study_gets_the_graph_the_code_and_the_images_and_a_cache_that_all_share(project: Path) -> None:
+    folder = folder_of(project)
+    folder.set_up()
+    assert (folder.path / "components").resolve() == project / "components"
+    assert (folder.path / "data/source").resolve() == project / "data/source"
+    assert (folder.path / "dvc.yaml").read_text() == "# dvc.yaml\n"
+    assert "dir = ../../.cache" in (folder.path / ".dvc/config").read_text()
+    assert yaml.safe_load((folder.path / "params.yaml").read_text())["runs"]["recipe"] == ["st", "sat"]
+    before = (folder.path / "params.yaml").stat().st_mtime_ns
+    (project / "dvc.yaml").write_text("# another graph\n")
+    folder.set_up()
+    assert (folder.path / "dvc.yaml").read_text() == "# another graph\n"
+    assert (folder.path / "params.yaml").stat().st_mtime_ns == before
+
+
+def test_other_images_are_linked_and_a_folder_in_the_way_is_named(project: Path, tmp_path: Path) -> None:
+    folder = folder_of(project)
+    folder.set_up()
+    (tmp_path / "other").mkdir()
+    replace(folder, images=tmp_path / "other").set_up()
+    assert (folder.path / "data/source").resolve() == tmp_path / "other"
+    (folder.path / "components").unlink()
+    (folder.path / "components").mkdir()
+    with pytest.raises(UserError, match="components is no link"):
+        folder.set_up()
+
+
+def test_a_folder_that_is_no_project_is_named(project: Path) -> None:
+    (project / "dvc.yaml").unlink()
+    with pytest.raises(UserError, match=r"has no dvc\.yaml: run this in the folder of the project"):
+        folder_of(project).set_up()
+
+
+def test_the_record_adds_up_attempts_and_says_what_was_trained_here(project: Path) -> None:
+    folder = folder_of(project)
+    folder.set_up()
+    first = trained(folder, replace(ATTEMPT, exit_code=1))
+    assert (first.finished, first.processor_minutes, first.device) == (None, 1.0, "cpu")
+    second = trained(folder, replace(ATTEMPT, trained=("sat-0",)))
+    assert second.finished
+    assert (second.wall_minutes, second.processor_minutes, second.trained, second.trainings) == (
+        3.0,
+        2.0,
+        ("st-0", "sat-0"),
+        2,
+    )
+
+
+def test_a_finished_study_that_is_asked_again_keeps_its_record(project: Path) -> None:
+    folder = folder_of(project)
+    folder.set_up()
+    first = trained(folder)
+    assert trained(folder, replace(ATTEMPT, trained=())) == first
+    assert trained(folder, replace(ATTEMPT, processor_s=30.0)).processor_minutes == 0.5
+
+
+def test_an_attempt_that_was_killed_is_counted(project: Path) -> None:
+    folder = folder_of(project)
+    folder.set_up()
+    folder.begin()
+    assert trained(folder).killed == 1
+
+
+def test_another_study_of_the_name_has_no_record_yet(project: Path) -> None:
+    folder = folder_of(project)
+    folder.set_up()
+    assert trained(folder)
+    other = folder_of(project, "runs.seed=[1]")
+    assert other.record() is None
+    other.set_up()
+    assert other.record() is None
+
+
+def test_dvc_says_what_was_trained_and_what_it_took(project: Path, fake_dvc: None) -> None:
+    folder = folder_of(project)
+    folder.set_up()
+    lines: list[str] = []
+    attempts: list[Attempt] = []
+    dvc_repro(folder.path, lines.append, attempts.append)
+    (folder.path.parent / "exit-code").write_text("1")
+    dvc_repro(folder.path, lines.append, attempts.append)
+    assert [(each.exit_code, each.trained) for each in attempts] == [(0, ("st-0",)), (1, ("st-0",))]
+    assert all(each.wall_s > 0 and each.processor_s > 0 for each in attempts)
+    assert lines[0] == "Running stage 'train@st-0':"
+
+
+def test_a_request_to_stop_ends_dvc_and_is_written_down(project: Path, fake_dvc: None) -> None:
+    folder = folder_of(project)
+    folder.set_up()
+
+    def stop(line: str) -> None:
+        raise TerminatedError
+
+    attempts: list[Attempt] = []
+    with pytest.raises(TerminatedError):
+        dvc_repro(folder.path, stop, attempts.append)
+    assert [each.exit_code for each in attempts] == [None]
+
+
+def run(*arguments: str) -> tuple[int, Any, str]:
+    result = CliRunner().invoke(cli, ["study", "run", *arguments, "--json"])
+    return result.exit_code, json.loads(result.stdout) if result.stdout else None, result.stderr
+
+
+def my_study(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the file of a study on digits, which takes 7 minutes."""
+    monkeypatch.setattr("nofrost.study_cost.study_cost", lambda study: SimpleNamespace(minutes=7.0))
+    path = project / "mine.yaml"
+    path.write_text(yaml.safe_dump({"base": "digits", "name": "mine"}), encoding="utf-8")
+    return path
+
+
+def test_a_study_without_its_images_is_skipped_and_the_others_go_on(
+    project: Path, fake_dvc: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    mine = my_study(project, monkeypatch)
+    code, outcomes, printed = run("zeise2025-table-1", str(mine))
+    assert code == 2
+    assert [(each["study"], each["state"]) for each in outcomes] == [
+        ("zeise2025-table-1", "skipped"),
+        ("mine", "finished"),
+    ]
+    assert "cifar-10-python.tar.gz not in" in outcomes[0]["reason"]
+    assert "--source cifar10=PATH" in outcomes[0]["reason"]
+    assert "study 2 of 2, mine: about 7 minutes on an idle machine" in printed
+    assert (project / "papers" / "mine" / "params.yaml").is_file()
+    assert not (project / "papers" / "zeise2025-table-1").exists()
+
+
+def test_a_study_that_fails_is_left(project: Path, fake_dvc: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    mine = my_study(project, monkeypatch)
+    (project / "papers").mkdir()
+    (project / "papers" / "exit-code").write_text("1")
+    code, outcomes, _ = run(str(mine))
+    assert (code, outcomes[0]["state"]) == (1, "failed")
+
+
+def test_a_paper_stands_for_its_studies(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    code, outcomes, _ = run("xie2020", "--source", f"cifar10={project}")
+    assert code == 2
+    assert [each["study"] for each in outcomes] == sorted(each["study"] for each in outcomes)
+    assert "xie2020-table-1" in [each["study"] for each in outcomes]
+    assert {each["study"].partition("-")[0] for each in outcomes} == {"xie2020"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["zeise2025-table-99"], "zeise2025-table-99"),
+        (["zeise2025-table-1", "--size", "smal"], "did you mean 'small'"),
+        (["zeise2025-table-1", "--source", "cifar10="], "give one path for a source"),
+        (["zeise2025-table-1", "--source", "a", "--source", "b"], "give one path for a source"),
+    ],
+)
+def test_wrong_usage_is_refused_in_a_sentence(
+    arguments: list[str], message: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    with pytest.raises(UserError, match=message):
+        CliRunner().invoke(cli, ["study", "run", *arguments], catch_exceptions=False)
+
+
+def test_without_dvc_the_remedy_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dvc", None)
+    with pytest.raises(UserError, match=r"pip install 'nofrost\[dvc\]'"):
+        dvc_repro(project, print, print)
