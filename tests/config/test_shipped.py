@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from nofrost.config import (
@@ -23,9 +24,14 @@ from nofrost.config import (
     shipped_names,
     study_as_yaml,
 )
+from nofrost.config.base import dotted
+from nofrost.models import create_model, summarise
+from nofrost.study_cost import passes_of_image
 
 # With the training of wang2022's `st`, as what others do for robustness.
 FOR_COMPARISON = {"augmix", "corruptions", "randaugment", "random-erasing"}
+# Of our own question, which no paper asks (docs/normaliser-free-next.md).
+NEXT = ("next-bn", "next-gn", "next-nf")
 
 
 @pytest.mark.parametrize("name", shipped_names("recipe"))
@@ -36,6 +42,8 @@ def test_every_shipped_recipe_loads(name: str) -> None:
         kept = ("model", "optimiser", "schedule", "threat", "trainable", "precision")
         assert all(getattr(recipe, key) == getattr(load_recipe("st"), key) for key in kept)
         assert recipe.citation.endswith("on the training of wang2022 §4.1 (ST)")
+    elif name in NEXT:
+        assert recipe.citation.startswith("own: ")
     else:
         assert paper_of(recipe.citation), "a recipe names the paper it comes from"
 
@@ -136,6 +144,34 @@ def test_the_recipes_differ_in_what_their_method_is_about() -> None:
     assert load_recipe("st").objective.name == "st"
     assert load_recipe("nofrost").objective.name == load_recipe("sat").objective.name == "sat"
     assert load_recipe("nofrost-star").views.augmentation_sets == ("deepaugment",)
+
+
+def test_the_recipes_of_the_next_step_differ_in_the_normaliser_and_what_a_network_without_one_needs() -> None:
+    base, *others = (dict(dotted(load_recipe(name).as_json())) for name in NEXT)
+    differing = [
+        {key for key in base.keys() | other.keys() if base.get(key) != other.get(key)} - {"title", "citation"}
+        for other in others
+    ]
+    clipping = {f"optimiser.adaptive_clipping.{key}" for key in ("factor", "eps", "exclude")}
+    assert differing == [{"model.normaliser"}, {"model.normaliser"} | clipping]
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "paper"])
+def test_the_networks_of_the_next_step_have_as_many_parameters_and_passes(size: str) -> None:
+    study = load_study("normaliser-free-next", size=size)
+    recipes = [study.recipes[name] for name in NEXT]
+    with torch.device("meta"):
+        counts = {
+            summarise(
+                create_model(
+                    recipe.model.arch, normaliser=recipe.model.normaliser, num_classes=10, image_size=32
+                ).network
+            ).parameters
+            for recipe in recipes
+        }
+    assert len(counts) == 1
+    assert len({passes_of_image(recipe) for recipe in recipes}) == 1
+    assert len({(recipe.schedule, recipe.attack, recipe.views) for recipe in recipes}) == 1
 
 
 def test_the_quick_adversarial_suite_shows_whether_its_attack_has_converged() -> None:

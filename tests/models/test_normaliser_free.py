@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from nofrost.models import ScaledStdConv2d, create_model
+from nofrost.models.activations import ACTIVATIONS
 from nofrost.models.architectures.blocks import NFBlock
 from nofrost.models.layers import RELU_GAIN
 
@@ -45,16 +46,19 @@ def test_the_gain_scales_a_filter_and_the_size_of_its_weights_does_not() -> None
 
 
 @pytest.mark.parametrize(("inputs", "stride"), [(4, 1), (4, 2), (2, 1)])
-def test_a_block_adds_its_scaled_branch_to_its_input_or_to_a_projection(inputs: int, stride: int) -> None:
+@pytest.mark.parametrize("name", ["relu", "silu"])
+def test_a_block_adds_its_scaled_branch_to_its_input_or_to_a_projection(name: str, inputs: int, stride: int) -> None:
     torch.manual_seed(0)
-    block = NFBlock(inputs, 4, stride, 0.0, beta=1.5, alpha=0.2).double()
+    activation = ACTIVATIONS[name]
+    block = NFBlock(inputs, 4, stride, 0.0, activation, beta=1.5, alpha=0.2).double()
     features = torch.randn(2, inputs, 8, 8, dtype=torch.float64)
 
     def convolved(layer: ScaledStdConv2d, values: torch.Tensor, stride: int, padding: int) -> torch.Tensor:
         return F.conv2d(values, layer.standardised_weight(), layer.bias, stride, padding)
 
-    scaled = torch.relu(features) / 1.5
-    branch = convolved(block.conv2, torch.relu(convolved(block.conv1, scaled, stride, 1)), 1, 1)
+    f = activation.function
+    scaled = f(features / 1.5)
+    branch = convolved(block.conv2, f(convolved(block.conv1, scaled, stride, 1)), 1, 1)
     projects = (inputs, stride) != (4, 1)
     shortcut = convolved(block.shortcut, scaled, stride, 0) if projects else features
     torch.testing.assert_close(block(features), shortcut + 0.2 * branch)

@@ -4,10 +4,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from nofrost.config.base import OmitEmpty, Settings
+from nofrost.config.base import LaterKeys, OmitEmpty, Settings
 from nofrost.errors import shortened
 
 Normaliser = Literal["bn", "mbn", "gn", "in", "ln", "nf", "fixup", "none"]
+Activation = Literal["relu", "silu", "gelu", "softplus"]
 Arch = Annotated[str, Field(min_length=1, max_length=100)]
 MixtureInference = Literal["logits", "all", "random"]
 
@@ -21,13 +22,15 @@ def _known_statistics(value: Any) -> Any:
 Statistics = Annotated[Literal["process", "all"] | int, BeforeValidator(_known_statistics)]
 
 
-class Architecture(Settings):
+class Architecture(LaterKeys, Settings):
     """An architecture and its settings, which a recipe, a checkpoint and `create_model` share.
 
     Attributes:
         arch: a name that `nofrost models list` prints (docs/models.md), or any name of timm.
         normaliser: ``bn``, ``mbn`` (mixture), ``gn``, ``in``, ``ln``, ``nf`` (normaliser-free network), ``fixup`` or
             ``none``.
+        activation: of our own residual networks; None keeps the architecture's own, which is ``relu`` in these. Smooth
+            ones make adversarial training stronger (Xie et al. 2020, arXiv 2006.14536; Gowal et al. 2020 §4.4).
         affine: whether normalisers have a learnt scale and shift.
         normaliser_eps: the constant in their denominator (galloway2019: c); None keeps the architecture's own.
         groups: of channels, for ``gn``.
@@ -39,8 +42,11 @@ class Architecture(Settings):
         mixture_share: share of the layers that mix, for ``random``.
     """
 
+    later_keys: ClassVar[tuple[str, ...]] = ("activation",)
+
     arch: Arch
     normaliser: Normaliser
+    activation: Activation | None = None
     affine: bool = True
     normaliser_eps: float | None = Field(default=None, gt=0)
     groups: int = Field(default=32, ge=1)
@@ -66,7 +72,7 @@ class ModelSpec(Architecture, OmitEmpty):
             the function of what it has learnt alone.
     """
 
-    later_keys: ClassVar[tuple[str, ...]] = ("initial",)
+    later_keys: ClassVar[tuple[str, ...]] = (*Architecture.later_keys, "initial")
 
     arch: Arch = "resnet26"
     normaliser: Normaliser = "bn"

@@ -68,6 +68,10 @@ class Classifier(nn.Module):
         self.compute_dtype: torch.dtype | None = None
         selector.deploy(Mixture(signature.mixture_weight, signature.mixture_inference, signature.mixture_share))
 
+    def extra_repr(self) -> str:
+        """Show the activation, which is no layer, unless it is the architecture's own."""
+        return f"activation={self.signature.activation}" if self.signature.activation else ""
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map images [N, C, H, W] in [0, 1] to logits [N, num_classes] of the images' dtype."""
         # convolutions are a fifth faster with channels last, on the CPU and on GPUs

@@ -171,6 +171,11 @@ def _check(signature: Signature, family: Family) -> None:
     for name in ("dropout", "drop_path"):
         if getattr(signature, name) and not getattr(family, name):
             raise UserError(f"arch {arch!r} has no {name}: set {name} to 0, or choose another arch such as resnet20")
+    if signature.activation is not None and not family.activation:
+        names = ", ".join(other.names[0] for other in families() if other.activation)
+        raise UserError(
+            f"arch {arch!r} has an activation of its own: leave out activation, or choose another arch such as {names}"
+        )
     if normaliser in (*FORMS, "none") and not (signature.affine and signature.normaliser_eps is None):
         setting = "normaliser_eps" if signature.affine else "affine"
         raise UserError(f"{setting} is for normalisers and {arch!r} with {normaliser!r} has none: leave it out")

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from nofrost.models.activations import RELU
+
 # Any batch norm: of 1 to 3 dimensions, timm's, and those synchronised over processes.
 BatchNorm = nn.modules.batchnorm._BatchNorm
 # Batch norms that another normaliser can replace (models/normalisers.py).
@@ -10,7 +12,7 @@ ExchangeableBatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 # Layers whose parameters are gains and shifts of normalised features.
 NORMALISER_LAYERS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
-RELU_GAIN = 1.7139588594436646  # 1 / standard deviation of ReLU(z), z ~ N(0, 1): keeps the variance of activations
+RELU_GAIN = RELU.gain
 
 
 class ScaledStdConv2d(nn.Conv2d):

@@ -34,6 +34,7 @@ class Family:
             normalised images [N, C, H, W] to logits [N, num_classes] and has timm's ``get_classifier()``, which
             returns its last layer.
         dropout, drop_path: whether the family supports them.
+        activation: whether its networks can have another activation than their own.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Family:
     build: Builder
     dropout: bool
     drop_path: bool
+    activation: bool = False
 
     def __contains__(self, arch: str) -> bool:
         return self.pattern.fullmatch(arch) is not None
@@ -85,12 +87,14 @@ def register(
     normalisers: tuple[str, ...] = EXCHANGEABLE,
     dropout: bool = True,
     drop_path: bool = True,
+    activation: bool = False,
 ) -> Callable[[Builder], Builder]:
     """Register a function that builds the architectures whose names match `pattern`; see `Family` for the arguments."""
 
     def decorate(build: Builder) -> Builder:
         compiled = re.compile(pattern)
-        _FAMILIES.append(Family(title, citation, names, form, compiled, normalisers, build, dropout, drop_path))
+        family = Family(title, citation, names, form, compiled, normalisers, build, dropout, drop_path, activation)
+        _FAMILIES.append(family)
         return build
 
     return decorate

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from nofrost.errors import UserError
+from nofrost.models.activations import activation_of
 from nofrost.models.architectures.blocks import PreactivationBlock
 from nofrost.models.architectures.fixup import fix_up
 from nofrost.models.architectures.registry import EXCHANGEABLE, register
@@ -21,6 +22,7 @@ class WideResNet(nn.Module):
     def __init__(self, blocks: int, width: int, signature: Signature) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(signature.channels, STEM, 3, 1, 1, bias=False)
+        self.activation = activation_of(signature.activation).function
         rates = iter(drop_path_rates(signature.drop_path, 3 * blocks))
         layers = []
         inputs = STEM
@@ -28,7 +30,7 @@ class WideResNet(nn.Module):
             outputs = STEM * width * 2**stage
             for index in range(blocks):
                 stride = 2 if stage > 0 and index == 0 else 1
-                layers.append(PreactivationBlock(inputs, outputs, stride, next(rates)))
+                layers.append(PreactivationBlock(inputs, outputs, stride, next(rates), self.activation))
                 inputs = outputs
         self.stages = nn.Sequential(*layers)
         self.bn = nn.BatchNorm2d(inputs)
@@ -42,7 +44,7 @@ class WideResNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map normalised images [N, C, H, W] to logits [N, num_classes]."""
-        features = torch.relu(self.bn(self.stages(self.conv1(images))))
+        features = self.activation(self.bn(self.stages(self.conv1(images))))
         return self.fc(self.dropout(features.mean((2, 3))))  # type: ignore[no-any-return]
 
 
@@ -53,6 +55,7 @@ class WideResNet(nn.Module):
     form="wrn-DEPTH-WIDTH, with depth 6n + 4",
     pattern=r"wrn-(?P<depth>[1-9][0-9]*)-(?P<width>[1-9][0-9]*)",
     normalisers=(*EXCHANGEABLE, "fixup"),
+    activation=True,
 )
 def wide_resnet(signature: Signature, name: re.Match[str]) -> nn.Module:
     """Build n = (depth - 4) / 6 blocks in each stage.
