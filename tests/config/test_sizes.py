@@ -76,6 +76,17 @@ def test_null_takes_a_suite_away_at_a_size_and_none_that_is_away_comes_back(tmp_
     assert load_study(further, size="tiny").suites.ood == {}
 
 
+def test_what_a_base_changes_at_a_size_in_recipes_of_its_own_is_no_part_of_a_study_with_others(tmp_path: Path) -> None:
+    study(tmp_path)
+    further = tmp_path / "further.yaml"
+    text = "base: mine.yaml\nrecipes: {sat-2: {base: sat}}\nruns: {recipe: [sat-2]}\n"
+    further.write_text(text, encoding="utf-8")
+    assert load_study(further, size="tiny").recipes["sat-2"].optimiser.lr == 0.1
+    further.write_text(text + "sizes: {tiny: {recipes: {sat-3: {}}}}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"unknown name in .*further.yaml: sizes.tiny.recipes: 'sat-3'"):
+        load_study(further, size="tiny")
+
+
 def test_an_override_stands_above_a_size(tmp_path: Path) -> None:
     assert load_study(study(tmp_path), ["dataset.limit=90"], "tiny").dataset.limit == 90
 

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from nofrost.config.base import Schema, merge
 from nofrost.config.recipe import Recipe
+from nofrost.config.sizes import with_inherited_changes
 from nofrost.config.suite import AdversarialSuite, OodSuite
 from nofrost.config.sweeps import axes_over
 from nofrost.config.validation import error_of_file
@@ -81,10 +82,12 @@ def on_its_base(kind: Kind, values: Mapping[str, Any], named_by: tuple[str, ...]
     base = changes.pop("base", None)
     if base is None:
         return changes
-    found = read(kind, base, named_by)
-    if kind == "study" and "sweep" in changes:
-        changes["sweep"], found["sweep"] = axes_over(found.get("sweep"), changes["sweep"]), None
-    return merge(found, changes)
+    below = read(kind, base, named_by)
+    if kind == "study":
+        below = with_inherited_changes(below)
+        if "sweep" in changes:
+            changes["sweep"], below["sweep"] = axes_over(below.get("sweep"), changes["sweep"]), None
+    return merge(below, changes)
 
 
 def _text(kind: Kind, origin: str, named_by: tuple[str, ...]) -> str:

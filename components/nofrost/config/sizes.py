@@ -19,6 +19,24 @@ KEYS = ("note", "dataset", "augmentation", "scale", "runs", "recipes", "sweep", 
 _PLACE = ("path", "download", "storage")
 
 
+class Inherited(dict[str, Any]):
+    """What the base of a study changes in one of its recipes at a size: nothing where the study has other recipes."""
+
+
+def with_inherited_changes(base: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the base of a study, where changes of recipes at its sizes are marked as inherited."""
+    if not isinstance(sizes := base.get("sizes"), Mapping):
+        return dict(base)
+    return {**base, "sizes": {size: _inherited(changes) for size, changes in sizes.items()}}
+
+
+def _inherited(changes: Any) -> Any:
+    if not isinstance(changes, Mapping) or not isinstance(recipes := changes.get("recipes"), Mapping):
+        return changes
+    marked = {name: Inherited(each) if isinstance(each, Mapping) else each for name, each in recipes.items()}
+    return {**changes, "recipes": marked}
+
+
 def sizes_of(study: Mapping[str, Any], origin: str) -> dict[str, Mapping[str, Any]]:
     """Return the sizes of a study as read from the file `origin`, ``paper`` last; none where it has none.
 
@@ -107,12 +125,15 @@ def _of_a_size(study: Mapping[str, Any], key: str) -> Any:
 def _laid_over(base: Any, changes: Any, where: str) -> Any:
     """Return recipes or suites with changes on top, where a name stands for the file of that name.
 
-    Null takes a suite away, and one that is taken away already has no changes.
+    Null takes a suite away, and one that is taken away already has no changes, nor has a recipe that only the base of
+    the study has.
     """
     if not isinstance(changes, Mapping) or not isinstance(base, Mapping):
         raise UserError(f"{where}: {shortened(changes)} is not a mapping from names of the study to changes")
     result = dict(base)
     for name, change in changes.items():
+        if name not in base and isinstance(change, Inherited):
+            continue
         if name not in base:
             raise unknown(f"name in {where}:", str(name), base)
         if change is None or base[name] is LEFT_OUT:
