@@ -39,6 +39,9 @@ def test_a_study_of_a_table_trains_its_rows_and_measures_its_columns(name: str) 
             assert suite is not None, column.title
             if column.measure == "accuracy" and suite in study.suites.adversarial:
                 assert column.condition in {"clean", "worst-case", *study.suites.adversarial[suite].attacks}
+            for row in table.rows.values():
+                if (other := row.suites.get(column.suite)) is not None:
+                    assert study_suite(suites, other, table.suites) not in (None, suite), column.title
             if column.measure == "cross-entropy":
                 assert study.suites.adversarial[suite].losses
 

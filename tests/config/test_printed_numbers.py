@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nofrost.config import (
+    AdversarialSuite,
     Claim,
     OodSuite,
     Study,
@@ -69,8 +70,13 @@ def test_every_measured_column_is_of_a_shipped_suite(name: str) -> None:
         if column.not_measured or column.suite is None:
             continue
         suite = load_suite(column.suite)
+        for other in {row.suites[column.suite] for row in printed.rows.values() if column.suite in row.suites}:
+            further = load_suite(other)
+            assert isinstance(further, AdversarialSuite)
+            assert column.condition in {"clean", *further.attacks} | PROPERTIES
         if isinstance(suite, OodSuite):
             assert column.condition in {"corruptions", *suite.test_sets}
+            assert set(column.corruptions) <= set(suite.corruptions)
         elif column.measure == "property":
             assert column.condition in PROPERTIES
             assert suite.properties
@@ -124,6 +130,10 @@ WRONG = {
     "column of a claim": ({"claims": [{"text": "t", "all": ["st.clear > sat.clean"]}]}, "did you mean 'clean'?"),
     "column of a row": ({"rows": {"st": ROW | {"values": {"pgd": 1}}}, "claims": []}, "unknown column in rows.st"),
     "no reason": ({"rows": {"st": ROW | {"values": {"clean": None}}}, "claims": []}, "has a null value: say"),
+    "suite of a row": (
+        {"rows": {"st": ROW | {"suites": {"ood-quick": "ood-cifar10"}}}, "claims": []},
+        "unknown suite of a column in rows.st.suites: 'ood-quick'",
+    ),
     "other row": ({"rows": {"st": ROW | {"relative_to": "stt"}}, "claims": []}, "unknown row in rows.st"),
     "no suite": ({"columns": {"clean": {"title": "Clean"}}}, "columns.clean: suite is missing"),
     "no condition": ({"columns": {"clean": {"title": "C", "suite": "ood-quick"}}}, "condition is missing"),

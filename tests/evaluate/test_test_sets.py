@@ -66,6 +66,19 @@ def test_each_test_set_has_the_accuracy_of_the_model_on_its_images(
     assert record.inputs["test-sets/dark"] == metrics.test_sets["dark"].data_sha256
 
 
+def test_an_optional_set_that_prepare_left_out_is_not_measured(
+    dataset: Path, plain_checkpoint: Path, suite: OodSuite, tmp_path: Path
+) -> None:
+    absent = suite.test_sets["few"].model_copy(update={"path": str(tmp_path / "nowhere.npz"), "optional": True})
+    optional = suite.model_copy(update={"test_sets": {**suite.test_sets, "few": absent}})
+    run_test_sets(TestSets(test_sets=optional.test_sets), dataset, tmp_path / "sets")
+    metrics = run(dataset, plain_checkpoint, optional, tmp_path / "out", test_sets=tmp_path / "sets")
+    assert isinstance(metrics, OodMetrics)
+    assert list(metrics.test_sets) == ["dark"]
+    with pytest.raises(UserError, match="does not hold test set few"):
+        run(dataset, plain_checkpoint, suite, tmp_path / "strict", test_sets=tmp_path / "sets")
+
+
 def test_the_rest_of_the_evaluation_is_as_without_test_sets(
     dataset: Path, plain_checkpoint: Path, suite: OodSuite, prepared: Path, tmp_path: Path
 ) -> None:

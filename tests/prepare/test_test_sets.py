@@ -62,6 +62,22 @@ def test_a_test_set_is_a_dataset_with_a_test_split_alone_and_the_classes_of_the_
     assert read_json(tmp_path / "out/metrics.json") == {"test_images": {"new": 40}}
 
 
+def test_an_optional_set_whose_source_is_not_there_is_left_out_and_recorded(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = TestSetSpec(source="npz", path=str(arrays(tmp_path / "new.npz")))
+    absent = TestSetSpec(source="cifar10.1", path=str(tmp_path / "nowhere"), optional=True)
+    out = tmp_path / "out"
+    run_test_sets(TestSets(test_sets={"new": there, "cifar10-1": absent}), digits, out)
+    assert read_json(out / "metrics.json") == {"test_images": {"new": 40}, "left_out": ["cifar10-1"]}
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert "test_sets.cifar10-1.path" in line
+    assert "cifar10.1_v6_data.npy from https://" in line
+    assert "md5:4fcae82cb1326aec9ed1dc1fc62345b8" in line
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        run_test_sets(TestSets(test_sets={"a": absent.model_copy(update={"optional": False})}), digits, tmp_path / "b")
+
+
 def test_images_get_the_size_that_prepare_gave_those_of_the_dataset(digits: Path, tmp_path: Path) -> None:
     images = load_digits().images.astype(np.uint8)[:40] * 15
     small = arrays(tmp_path / "small.npz", images=images)

@@ -190,6 +190,41 @@ def test_a_branch_and_a_mixture_have_accuracies_of_their_own() -> None:
     assert measurement(run(50, 30), column, PrintedRow(label="t", mixture_weight=0.9), suites).value == 0.2
 
 
+def test_a_row_is_measured_by_its_own_suite_where_it_names_one() -> None:
+    column = PrintedColumn(title="t", suite="adversarial-wang2022", condition="clean")
+    row = PrintedRow(label="t", suites={"adversarial-wang2022": "adversarial-other"})
+    both = run(50, 30)
+    both.adversarial["other"] = run(70, 30).adversarial["wang2022"]
+    suites = ["adversarial-wang2022", "adversarial-other"]
+    assert measurement(both, column, PrintedRow(label="t"), suites).value == 0.5
+    assert measurement(both, column, row, suites).value == 0.7
+
+
+@pytest.mark.parametrize(("condition", "mean"), [("corruptions", 0.3), ("cifar10-c", 0.6)])
+def test_a_column_may_be_the_mean_over_some_corruptions(condition: str, mean: float) -> None:
+    def corruption(accuracy: float) -> Any:
+        return SimpleNamespace(mean_accuracy=accuracy, mean_low=accuracy - 0.1, mean_high=accuracy + 0.05)
+
+    made = {"fog": corruption(0.9), "shot_noise": corruption(0.2), "gaussian_noise": corruption(0.4)}
+    published = {name: corruption(0.6) for name in made}
+    sets = {"cifar10-c": SimpleNamespace(corruptions=published)}
+    ours = run(50, 50)
+    ours.ood["quick"] = SimpleNamespace(mean=corruption(0.5), corruptions=made, corrupted_sets=sets, test_sets={})
+    column = PrintedColumn(
+        title="t", suite="ood-quick", condition=condition, corruptions=("gaussian_noise", "shot_noise")
+    )
+    measured = measurement(ours, column, PrintedRow(label="t"), ["ood-quick"])
+    assert measured.value == pytest.approx(mean)
+    assert measured.interval == pytest.approx((mean - 0.1, mean + 0.05))
+    with pytest.raises(NotMeasuredError, match="the suite has no corruption snow"):
+        measurement(
+            ours, column.model_copy(update={"corruptions": ("snow",)}), PrintedRow(label="t"), ["ood-quick"]
+        )
+    absent = column.model_copy(update={"condition": "cifar10.1", "corruptions": ()})
+    with pytest.raises(NotMeasuredError, match=r"test set cifar10\.1 is not available"):
+        measurement(ours, absent, PrintedRow(label="t"), ["ood-quick"])
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("printed")

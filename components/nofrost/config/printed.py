@@ -32,6 +32,7 @@ class PrintedColumn(OmitEmpty, Schema):
         suite: name of a shipped suite.
         condition: ``clean``, an attack, or ``worst-case``; of an ood suite a test set, or ``corruptions`` for the mean
             over these; of the measure ``property`` its name.
+        corruptions: that the mean of a `condition` of corrupted images is over; empty for those that it is of by itself.
         recipe, set: of tables whose columns are trainings.
         not_measured: what ours lacks; a column has this or a measurement.
     """
@@ -41,6 +42,7 @@ class PrintedColumn(OmitEmpty, Schema):
     measure: Measure = "accuracy"
     suite: Name | None = None
     condition: str | None = None
+    corruptions: tuple[str, ...] = ()
     recipe: Name | None = None
     set: dict[str, Any] = Field(default_factory=dict)
     not_measured: str = ""
@@ -67,6 +69,8 @@ class PrintedRow(OmitEmpty, Schema):
         recipe: name of a shipped recipe, with its settings `set`; null for what no recipe trains.
         run: name of the recipe in a study, where several rows show one training; null: the name of the row.
         dataset, threat, sweep: where they are not those of the table.
+        suites: shipped suites that measure the row in the place of its columns', by the names of these, such as one with
+            the budget of the row.
         branch: of mixture batch norm, through which the row is measured.
         mixture_weight: of the adversarial branch's logits, where the row is one of several mixtures of its branches.
         unit: where it is not that of the column.
@@ -84,6 +88,7 @@ class PrintedRow(OmitEmpty, Schema):
     dataset: dict[str, Any] = Field(default_factory=dict)
     threat: str = ""
     sweep: dict[str, Any] = Field(default_factory=dict)
+    suites: dict[Name, Name] = Field(default_factory=dict)
     branch: Literal["clean", "adversarial"] | None = None
     mixture_weight: Share | None = None
     unit: Unit | None = None
@@ -138,6 +143,10 @@ class Printed(OmitEmpty, Schema):
             for other in (row.relative_to, *(row.difference_of or ())):
                 if other is not None and other not in self.rows:
                     raise unknown(f"row in rows.{name}", other, self.rows)
+            suites = {column.suite for column in self.columns.values() if column.suite}
+            for suite in row.suites:
+                if suite not in suites:
+                    raise unknown(f"suite of a column in rows.{name}.suites", suite, suites)
             if None in row.values.values() and not (row.unreadable or self.unreadable):
                 raise ValueError(f"rows.{name} has a null value: say in its key unreadable why")
         return self
@@ -159,8 +168,9 @@ class Printed(OmitEmpty, Schema):
 
     @property
     def suites(self) -> frozenset[str]:
-        """The shipped suites that measure its columns."""
-        return frozenset(column.suite for column in self.columns.values() if column.suite)
+        """The shipped suites that measure its columns and rows."""
+        of_columns = {column.suite for column in self.columns.values() if column.suite}
+        return frozenset(of_columns.union(*(row.suites.values() for row in self.rows.values())))
 
     def unit_of(self, row: str, column: str) -> Unit:
         """Return the unit of a value."""

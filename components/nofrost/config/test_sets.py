@@ -15,6 +15,7 @@ from pydantic import (
 from nofrost.config.base import ImageCount, Name, Settings, without_those_left_out
 
 _KINDS = ("subset", "outliers")
+_SWITCHES = (*_KINDS, "optional")
 
 
 class TestSetSpec(Settings):
@@ -31,27 +32,29 @@ class TestSetSpec(Settings):
         limit: keeps that many images in all, balanced over classes; of a corrupted set, of each of its conditions.
         subset: it may have only some of the dataset's classes, as some published sets have by themselves.
         outliers: its images are of no class of the dataset: a model is asked how sure it is, not what they are.
+        optional: it is left out, and the study goes on without it, where its source is not there.
     """
 
     __test__ = False  # the name is no test class of pytest
 
     model_config = ConfigDict(extra="allow")
 
-    of_place: ClassVar[tuple[str, ...]] = ("path", "download")
+    of_place: ClassVar[tuple[str, ...]] = ("path", "download", "optional")
 
     source: str
     path: str = "data/source"
     limit: ImageCount | None = None
     subset: bool = False
     outliers: bool = False
+    optional: bool = False
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_asked_for(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if key not in _KINDS or value}
+        return {key: value for key, value in handler(self).items() if key not in _SWITCHES or value}
 
     def of_source(self) -> dict[str, Any]:
         """Return the keys of the source, as JSON values."""
-        return {key: value for key, value in self.as_json().items() if key not in _KINDS}
+        return {key: value for key, value in self.as_json().items() if key not in _SWITCHES}
 
     def of_kind(self) -> dict[str, bool]:
         """Return which of `subset` and `outliers` are set."""

@@ -14,6 +14,7 @@ from nofrost.data.dataset_card import is_cropped
 from nofrost.data.manifest import MANIFEST
 from nofrost.errors import UserError, shortened
 from nofrost.evaluate.measuring.sample import Change, Sample, sample_of_split
+from nofrost.results import TestSetsMetrics, read_result
 
 SPLIT, TRAINING = "test", "train"
 
@@ -137,7 +138,8 @@ def read_corrupted_images(
 
 
 def read_test_sets(suite: Suite, folder: Path | None, images: TestImages) -> dict[str, FurtherImages]:
-    """Return the further test sets of a suite by name, at most `max_images` evenly spaced images of each.
+    """Return the further test sets of a suite by name, at most `max_images` evenly spaced images of each, without
+    optional ones that prepare-test-sets left out.
 
     Args:
         folder: output folder of prepare-test-sets.
@@ -157,6 +159,8 @@ def read_test_sets(suite: Suite, folder: Path | None, images: TestImages) -> dic
     for name, spec in specs.items():
         assert folder is not None
         if not (folder / name / MANIFEST).is_file():
+            if spec.optional and name in read_result(TestSetsMetrics, folder / "metrics.json").left_out:
+                continue
             raise UserError(f"{folder} does not hold test set {name}: {again}")
         manifest = read_manifest(folder / name)
         is_corrupted = any(split_condition(split) for split in manifest.splits)

@@ -32,7 +32,9 @@ from nofrost.prepare.photo import refusing_giant_images
 from nofrost.prepare.pixels import reported
 from nofrost.prepare.shard_splits import CHANGED, list_changes, write_shard_split
 from nofrost.prepare.sources import Part, Source, SourceData, open_source, resolve_source
+from nofrost.prepare.sources.base import MissingError
 from nofrost.prepare.sources.chosen import relabelled
+from nofrost.prepare.sources.published_source import Published
 from nofrost.prepare.splitting import rows_of_test_set
 from nofrost.prepare.test_set_classes import match_classes
 from nofrost.results import Record, TestSetsMetrics, write_result
@@ -78,7 +80,8 @@ def run(config: TestSets, dataset: Path, out: Path) -> TestSetsMetrics:
 
     Each is a dataset with a test split alone, or with one for each corruption and severity, whose image size is that of
     `dataset`, and so are `mean` and `std` of its manifest. Its classes and labels are those of `dataset` too, unless
-    its manifest has `test_set`. The paths of the sources are not recorded, so equal content gives equal bytes.
+    its manifest has `test_set`. The paths of the sources are not recorded, so equal content gives equal bytes. Optional
+    ones whose source is not there are left out.
 
     Args:
         dataset: output folder of prepare, which models are trained on.
@@ -92,7 +95,8 @@ def run(config: TestSets, dataset: Path, out: Path) -> TestSetsMetrics:
         inputs = [dataset, *(path for source in sources.values() for path in source.inputs(out))]
         # before all images are looked through, which may take long
         check_output(out, stage=STAGE, inputs=inputs)
-        test_sets = [_opened(name, config.test_sets[name], source, manifest) for name, source in sources.items()]
+        opened = {name: _there(name, config.test_sets[name], source, manifest) for name, source in sources.items()}
+        test_sets = [each for each in opened.values() if each is not None]
         checksums = {f"{each.name}/{key}": value for each in test_sets for key, value in each.data.checksums.items()}
         checksums["dataset"] = checksum(dataset)
         settings = {each.name: each.settings for each in test_sets}
@@ -100,7 +104,10 @@ def run(config: TestSets, dataset: Path, out: Path) -> TestSetsMetrics:
         # what an earlier run stored is kept, so it depends on these too
         versions = {name: version(name) for name in libraries}
         fingerprint = {"config": settings, "inputs": checksums, "libraries": versions}
-        metrics = TestSetsMetrics(test_images={each.name: each.count for each in test_sets})
+        metrics = TestSetsMetrics(
+            test_images={each.name: each.count for each in test_sets},
+            left_out=tuple(name for name, each in opened.items() if each is None),
+        )
         resumable = manifest.view is not None
         with stage_output(out, stage=STAGE, inputs=inputs, fingerprint=fingerprint, resumable=resumable) as folder:
             with progress(STAGE, total=sum(metrics.test_images.values())) as bar:
@@ -111,6 +118,19 @@ def run(config: TestSets, dataset: Path, out: Path) -> TestSetsMetrics:
             record = Record.of(STAGE, config=settings, inputs=checksums, seeds={}, libraries=libraries)
             write_result(folder / RECORD, record)
     return metrics
+
+
+def _there(name: str, spec: TestSetSpec, source: Source, manifest: Manifest) -> _TestSet | None:
+    """Return a test set, or None for an optional one whose source is not there."""
+    try:
+        return _opened(name, spec, source, manifest)
+    except MissingError as error:
+        if not spec.optional:
+            raise
+        files = source.files() if isinstance(source, Published) else ()
+        published = ", ".join(f"{file.name} from {file.url} ({':'.join(file.checksum or ())})" for file in files)
+        say(f"{STAGE}: {name} is left out, as it is optional: {error}" + (f"; published is {published}" * bool(files)))
+        return None
 
 
 def _opened(name: str, spec: TestSetSpec, source: Source, manifest: Manifest) -> _TestSet:

@@ -19,23 +19,30 @@ def check_ood(suite: OodSuite, measured: OodMetrics, folder: Path) -> None:
         UserError: it did not.
     """
     severities = suite.severities if suite.corruptions else ()
+    optional = {name for name, spec in suite.test_sets.items() if spec.optional}
+    required = [name for name in suite.test_sets if name not in optional or name in measured.further_sets]
     for name, actual, expected in (
         ("corruptions", _listed(measured.corruptions), _listed(suite.corruptions)),
         ("severities", _listed(_severities(measured.corruptions)), _listed(map(str, severities))),
-        ("test sets", _listed(measured.further_sets), _listed(suite.test_sets)),
+        ("test sets", _listed(measured.further_sets), _listed(required)),
     ):
         if actual != expected:
             raise UserError(f"{folder} has {name} {actual}, the study {expected}: evaluate this run again")
 
 
 def check_alike(runs: Sequence[ShiftedRun]) -> None:
-    """Check that all runs were evaluated on the same corruptions and severities of each published set.
+    """Check that all runs were evaluated on the same test sets, and on the same corruptions and severities of each.
 
     Raises:
         UserError: two were not.
     """
     first = runs[0]
     for run in runs[1:]:
+        if run.ood.further_sets != first.ood.further_sets:
+            raise UserError(
+                f"{run.evaluation} has test sets {_listed(run.ood.further_sets)}, {first.evaluation} has "
+                f"{_listed(first.ood.further_sets)}: evaluate both again"
+            )
         for name, measured in run.ood.corrupted_sets.items():
             if _conditions(measured.corruptions) != _conditions(first.ood.corrupted_sets[name].corruptions):
                 raise UserError(

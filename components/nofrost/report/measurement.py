@@ -1,12 +1,21 @@
 """What a run measured of a column of printed numbers: one value and its interval, or why there is none."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TypeVar
 
 from nofrost.config import PrintedColumn, PrintedRow
-from nofrost.results import AdversarialMetrics, OodMetrics, PropertySummary, Proportion, TrainMetrics
+from nofrost.results import (
+    AdversarialMetrics,
+    CorruptionAccuracy,
+    MeanAccuracy,
+    OodMetrics,
+    PropertySummary,
+    Proportion,
+    TrainMetrics,
+)
 
 M = TypeVar("M")
 
@@ -49,9 +58,9 @@ def measurement(run: Measurements, column: PrintedColumn, row: PrintedRow, suite
     if column.measure == "trained-parameters":
         return Measured(run.train.trained_parameters)
     # The schema of a column wants both where they are used.
-    suite, condition = column.suite or "", column.condition or ""
+    suite, condition = row.suites.get(column.suite or "", column.suite or ""), column.condition or ""
     if suite.startswith("ood-"):
-        return _shifted(_evaluation(run.ood, suite, suites), condition)
+        return _shifted(_evaluation(run.ood, suite, suites), condition, column.corruptions)
     return _attacked(_evaluation(run.adversarial, suite, suites), column.measure, condition, row)
 
 
@@ -110,15 +119,33 @@ def _attacked(metrics: AdversarialMetrics, measure: str, condition: str, row: Pr
     return _share(metrics.branches[row.branch], condition, f"{condition} is not run on the {row.branch} branch")
 
 
-def _shifted(metrics: OodMetrics, condition: str) -> Measured:
+def _shifted(metrics: OodMetrics, condition: str, corruptions: Sequence[str]) -> Measured:
     if condition == CORRUPTIONS:
         if (mean := metrics.mean) is None:
             raise NotMeasuredError("the suite has no corruptions")
-        return Measured(mean.mean_accuracy, (mean.mean_low, mean.mean_high))
+        return _mean_over(corruptions, metrics.corruptions) if corruptions else _of_mean(mean)
     if condition in metrics.corrupted_sets:
         corrupted = metrics.corrupted_sets[condition]
-        return Measured(corrupted.mean_accuracy, (corrupted.mean_low, corrupted.mean_high))
-    return _share(metrics.test_sets, condition, f"the suite has no test set {condition}")
+        return _mean_over(corruptions, corrupted.corruptions) if corruptions else _of_mean(corrupted)
+    return _share(metrics.test_sets, condition, f"test set {condition} is not available")
+
+
+def _of_mean(mean: MeanAccuracy) -> Measured:
+    return Measured(mean.mean_accuracy, (mean.mean_low, mean.mean_high))
+
+
+def _mean_over(names: Sequence[str], measured: Mapping[str, CorruptionAccuracy]) -> Measured:
+    """Return the mean accuracy over some corruptions.
+
+    Its interval is the mean of theirs, which is never too narrow: accuracies on versions of the same images vary
+    together at most wholly.
+    """
+    for name in names:
+        if name not in measured:
+            raise NotMeasuredError(f"the suite has no corruption {name}")
+    means = [_of_mean(measured[name]) for name in names]
+    low, high = (fmean(each.interval[end] for each in means if each.interval) for end in (0, 1))
+    return Measured(fmean(each.value for each in means), (low, high))
 
 
 def _share(shares: Mapping[str, Proportion], condition: str, reason: str) -> Measured:

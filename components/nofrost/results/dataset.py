@@ -21,11 +21,15 @@ class DatasetMetrics(Result):
 
 
 class TestSetsMetrics(Result):
-    """``metrics.json`` of prepare-test-sets: the number of images of each further test set."""
+    """``metrics.json`` of prepare-test-sets: the number of images of each further test set, and the names of optional
+    ones that are `left_out` because their sources are not there."""
 
     __test__ = False  # the name is no test class of pytest
 
+    later_keys = ("left_out",)
+
     test_images: dict[str, int]
+    left_out: tuple[str, ...] = ()
 
 
 class AugmentationMetrics(Result):

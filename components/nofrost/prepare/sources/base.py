@@ -242,10 +242,14 @@ def resolve_source(
     return source
 
 
-def missing(path: Path, expected: str) -> UserError:
+class MissingError(UserError):
+    """What a source reads is not there."""
+
+
+def missing(path: Path, expected: str) -> MissingError:
     """Return the error for a path that does not exist or does not hold what was expected."""
     state = "holds no such thing" if path.exists() else "does not exist"
-    return UserError(f"dataset.path {path} {state}: expected there is {expected}")
+    return MissingError(f"dataset.path {path} {state}: expected there is {expected}")
 
 
 @contextmanager
