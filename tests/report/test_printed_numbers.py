@@ -217,9 +217,7 @@ def test_a_column_may_be_the_mean_over_some_corruptions(condition: str, mean: fl
     assert measured.value == pytest.approx(mean)
     assert measured.interval == pytest.approx((mean - 0.1, mean + 0.05))
     with pytest.raises(NotMeasuredError, match="the suite has no corruption snow"):
-        measurement(
-            ours, column.model_copy(update={"corruptions": ("snow",)}), PrintedRow(label="t"), ["ood-quick"]
-        )
+        measurement(ours, column.model_copy(update={"corruptions": ("snow",)}), PrintedRow(label="t"), ["ood-quick"])
     absent = column.model_copy(update={"condition": "cifar10.1", "corruptions": ()})
     with pytest.raises(NotMeasuredError, match=r"test set cifar10\.1 is not available"):
         measurement(ours, absent, PrintedRow(label="t"), ["ood-quick"])

@@ -32,7 +32,8 @@ class PrintedColumn(OmitEmpty, Schema):
         suite: name of a shipped suite.
         condition: ``clean``, an attack, or ``worst-case``; of an ood suite a test set, or ``corruptions`` for the mean
             over these; of the measure ``property`` its name.
-        corruptions: that the mean of a `condition` of corrupted images is over; empty for those that it is of by itself.
+        corruptions: that the mean of a `condition` of corrupted images is over; empty for those that it is of by
+            itself.
         recipe, set: of tables whose columns are trainings.
         not_measured: what ours lacks; a column has this or a measurement.
     """
@@ -69,8 +70,8 @@ class PrintedRow(OmitEmpty, Schema):
         recipe: name of a shipped recipe, with its settings `set`; null for what no recipe trains.
         run: name of the recipe in a study, where several rows show one training; null: the name of the row.
         dataset, threat, sweep: where they are not those of the table.
-        suites: shipped suites that measure the row in the place of its columns', by the names of these, such as one with
-            the budget of the row.
+        suites: shipped suites that measure the row in the place of its columns', by the names of these, such as one
+            with the budget of the row.
         branch: of mixture batch norm, through which the row is measured.
         mixture_weight: of the adversarial branch's logits, where the row is one of several mixtures of its branches.
         unit: where it is not that of the column.
