@@ -37,7 +37,7 @@ def test_a_study_of_a_table_trains_its_rows_and_measures_its_columns(name: str) 
             suites = study.suites.ood if column.suite.startswith("ood-") else study.suites.adversarial
             suite = study_suite(suites, column.suite, table.suites)
             assert suite is not None, column.title
-            if column.measure == "accuracy" and suite in study.suites.adversarial:
+            if column.measure == "accuracy" and suites is study.suites.adversarial:
                 assert column.condition in {"clean", "worst-case", *study.suites.adversarial[suite].attacks}
             for row in table.rows.values():
                 if (other := row.suites.get(column.suite)) is not None:

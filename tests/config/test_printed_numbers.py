@@ -132,7 +132,7 @@ WRONG = {
     "no reason": ({"rows": {"st": ROW | {"values": {"clean": None}}}, "claims": []}, "has a null value: say"),
     "suite of a row": (
         {"rows": {"st": ROW | {"suites": {"ood-quick": "ood-cifar10"}}}, "claims": []},
-        "unknown suite of a column in rows.st.suites: 'ood-quick'",
+        "unknown suite of a column in rows.st.suites 'ood-quick'",
     ),
     "other row": ({"rows": {"st": ROW | {"relative_to": "stt"}}, "claims": []}, "unknown row in rows.st"),
     "no suite": ({"columns": {"clean": {"title": "Clean"}}}, "columns.clean: suite is missing"),
