@@ -16,7 +16,7 @@ STUDIES = [name for name in shipped_names("study") if load_study(name).printed]
 def test_a_study_of_a_table_is_planned_in_every_size_with_the_same_rows(name: str) -> None:
     assert tuple(study_sizes(name)) == SIZES
     found = {size: load_study(name, size=size) for size in SIZES}
-    rows = {size: study.runs.recipe for size, study in found.items()}
+    rows = {size: study.rows for size, study in found.items()}
     assert len(set(rows.values())) == 1
     assert {size: study.size for size, study in found.items()} == {size: size for size in SIZES}
     for size, study in found.items():
@@ -30,7 +30,7 @@ def test_a_study_of_a_table_is_planned_in_every_size_with_the_same_rows(name: st
 def test_a_study_of_a_table_trains_its_rows_and_measures_its_columns(name: str) -> None:
     study = load_study(name)
     for table in map(load_printed, study.printed):
-        assert {run for run, _, _ in table.trainings()} <= set(study.runs.recipe)
+        assert {run for run, _, _ in table.trainings()} <= set(study.rows)
         for column in table.columns.values():
             if column.suite is None or column.not_measured:
                 continue
