@@ -32,7 +32,7 @@ from nofrost.prepare.photo import refusing_giant_images
 from nofrost.prepare.pixels import reported
 from nofrost.prepare.shard_splits import CHANGED, list_changes, write_shard_split
 from nofrost.prepare.sources import Part, Source, SourceData, open_source, resolve_source
-from nofrost.prepare.sources.base import MissingError
+from nofrost.prepare.sources.base import AbsentSourceError
 from nofrost.prepare.sources.chosen import relabelled
 from nofrost.prepare.sources.published_source import Published
 from nofrost.prepare.splitting import rows_of_test_set
@@ -124,7 +124,7 @@ def _there(name: str, spec: TestSetSpec, source: Source, manifest: Manifest) -> 
     """Return a test set, or None for an optional one whose source is not there."""
     try:
         return _opened(name, spec, source, manifest)
-    except MissingError as error:
+    except AbsentSourceError as error:
         if not spec.optional:
             raise
         files = source.files() if isinstance(source, Published) else ()

@@ -242,14 +242,14 @@ def resolve_source(
     return source
 
 
-class MissingError(UserError):
+class AbsentSourceError(UserError):
     """What a source reads is not there."""
 
 
-def missing(path: Path, expected: str) -> MissingError:
+def missing(path: Path, expected: str) -> AbsentSourceError:
     """Return the error for a path that does not exist or does not hold what was expected."""
     state = "holds no such thing" if path.exists() else "does not exist"
-    return MissingError(f"dataset.path {path} {state}: expected there is {expected}")
+    return AbsentSourceError(f"dataset.path {path} {state}: expected there is {expected}")
 
 
 @contextmanager
