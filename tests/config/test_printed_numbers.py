@@ -21,6 +21,7 @@ from nofrost.config import (
     parse_printed,
     printed_names,
 )
+from nofrost.config.sweeps import Place
 from nofrost.errors import UserError
 
 NAMES = printed_names()
@@ -91,7 +92,8 @@ def test_what_a_paper_claims_holds_of_its_own_numbers(name: str) -> None:
     numbers = {Value(row, key): printed.absolute(row, key) for row in printed.rows for key in printed.columns}
     for claim in printed.claims:
         for inequality in claim.inequalities:
-            if all(numbers[value] is not None for value in inequality.values):
+            # Cells of a sweep are no rows.
+            if all(numbers.get(value) is not None for value in inequality.values):
                 assert inequality.margin(lambda value: numbers[value] or 0.0) > 0, inequality
 
 
@@ -119,6 +121,7 @@ def test_several_values_on_the_right_are_several_inequalities() -> None:
 
 
 ROW = {"label": "ST", "recipe": "st"}
+COLUMN = {"title": "Clean", "suite": "adversarial-wang2022", "condition": "clean"}
 WRONG = {
     "no inequality": ({"claims": [{"text": "t", "all": ["st.clean better"]}]}, "'st.clean better' is no inequality"),
     "no tolerance": ({"claims": [{"text": "t", "all": ["st.clean ~ sat.clean"]}]}, "~ has a tolerance"),
@@ -128,6 +131,30 @@ WRONG = {
         "unknown row in the claim 't': 'sta'",
     ),
     "column of a claim": ({"claims": [{"text": "t", "all": ["st.clear > sat.clean"]}]}, "did you mean 'clean'?"),
+    "cell of an axis that is not there": (
+        {"claims": [{"text": "t", "all": ["st-depth-5.clean > sat.clean"]}]},
+        "unknown row in the claim 't': 'st-depth-5'",
+    ),
+    "cell of no row": (
+        {"axes": {"depth": {"title": "d"}}, "claims": [{"text": "t", "all": ["fat-depth-5.clean > 1"]}]},
+        "unknown row in the claim 't': 'fat-depth-5'",
+    ),
+    "axis of a row": ({"rows": {"st": ROW | {"at": {"depth": 5}}}, "claims": []}, "unknown axis in rows.st.at 'depth'"),
+    "axis of a column": (
+        {"axes": {"steps": {"title": "s"}}, "columns": {"clean": COLUMN | {"at": {"step": 5}}}},
+        "unknown axis in columns.clean.at 'step': did you mean 'steps'?",
+    ),
+    "axis of the depth line": (
+        {"axes": {"depth": {"title": "d"}}, "trainable_depth": {"depth": "depth", "batch": "batch", "rows": ["st"]}},
+        "unknown axis in trainable_depth 'batch'",
+    ),
+    "row of the depth line": (
+        {
+            "axes": {"depth": {"title": "d"}, "batch": {"title": "b"}},
+            "trainable_depth": {"depth": "depth", "batch": "batch", "rows": ["bn"]},
+        },
+        "unknown row in trainable_depth.rows 'bn'",
+    ),
     "column of a row": ({"rows": {"st": ROW | {"values": {"pgd": 1}}}, "claims": []}, "unknown column in rows.st"),
     "no reason": ({"rows": {"st": ROW | {"values": {"clean": None}}}, "claims": []}, "has a null value: say"),
     "suite of a row": (
@@ -152,6 +179,50 @@ def test_a_wrong_file_is_one_sentence(case: str) -> None:
     assert message.startswith("mine: ")
     assert expected in message
     assert "\n" not in message
+
+
+def test_a_claim_names_cells_of_the_axes_of_its_table() -> None:
+    axes = {"depth": {"title": "depth"}, "batch": {"title": "batch"}}
+    claims = [{"text": "t", "all": ["st-depth-5-batch-16.clean > st-depth-5.clean, st-batch-1e-3.clean"]}]
+    assert parse_printed(table(axes=axes, claims=claims), "mine").claims[0].inequalities
+
+
+PLACES = {f"{row}-depth-{depth}": {"row": row, "at": {"depth": depth}} for row in ("st", "sat") for depth in (5, 9)}
+
+
+class TestPlaces:
+    """A table beside a study that sweeps its rows."""
+
+    def swept(self, **changes: Any) -> Any:
+        places = {name: Place.model_validate(place) for name, place in PLACES.items()}
+        return parse_printed(table(**changes), "mine").at_places(places)
+
+    def test_every_place_has_a_row_below_its_own(self) -> None:
+        found = self.swept()
+        assert list(found.rows) == ["st", "st-depth-5", "st-depth-9", "sat", "sat-depth-5", "sat-depth-9"]
+        row = found.rows["sat-depth-9"]
+        assert (row.label, row.line, row.at, row.values) == ("depth 9", "SAT", {"depth": 9}, {})
+        assert found.run_of("sat-depth-9", "clean") == "sat-depth-9"
+        assert found.axes["depth"].title == "depth"
+
+    def test_a_row_of_another_run_is_swept_with_it(self) -> None:
+        found = self.swept(rows={"a": ROW | {"run": "st"}}, claims=[])
+        assert {name: found.run_of(name, "clean") for name in found.rows} == {
+            "a": "st",
+            "a-depth-5": "st-depth-5",
+            "a-depth-9": "st-depth-9",
+        }
+
+    def test_a_difference_is_taken_where_both_rows_are_swept(self) -> None:
+        rows = {"st": ROW, "sat": ROW, "fat": ROW}
+        less = {"label": "less", "difference_of": ["st", "sat"]}
+        found = self.swept(rows=rows | {"less": less, "no": less | {"difference_of": ["st", "fat"]}}, claims=[])
+        assert found.rows["less-depth-5"].difference_of == ("st-depth-5", "sat-depth-5")
+        assert [name for name in found.rows if name.startswith("no")] == ["no"]
+
+    def test_a_study_without_a_sweep_has_the_table_as_it_is(self) -> None:
+        printed = parse_printed(table(), "mine")
+        assert printed.at_places({}) == printed
 
 
 class TestStudies:

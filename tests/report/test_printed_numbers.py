@@ -57,7 +57,7 @@ def run(clean: int, pgd: int, total: int = 100) -> Any:
 def compared(claims: list[dict[str, Any]] | None = None, size: Any = "small", **runs: Any) -> PrintedComparison:
     values = {"id": "t", "paper": "wang2022", "kind": "table", "number": 1, "title": "t", "unit": "percent"}
     table = parse_printed(values | {"columns": COLUMNS, "rows": ROWS, "claims": claims or []}, "t")
-    return PrintedComparison(table, runs, size)
+    return PrintedComparison(table, runs, size, {})
 
 
 ONE = {"st": [run(80, 10)], "sat": [run(70, 40)]}

@@ -18,13 +18,22 @@ from nofrost.config.objective import ObjectiveSpec
 from nofrost.config.optimisation import OptimiserSpec, ScheduleSpec
 from nofrost.config.paper_claims import Claim, Inequality, Value
 from nofrost.config.papers import Paper, cite, find_paper, load_papers, paper_of, recipes_of
-from nofrost.config.printed import Printed, PrintedColumn, PrintedRow, load_printed, parse_printed, printed_names
+from nofrost.config.printed import (
+    Printed,
+    PrintedAxis,
+    PrintedColumn,
+    PrintedRow,
+    load_printed,
+    parse_printed,
+    printed_names,
+)
 from nofrost.config.reading import shipped_names
 from nofrost.config.recipe import Recipe, ViewSpec
 from nofrost.config.select import augmentation_of, dataset_of, further_test_sets, parse_part, recipe_of, suite_of
 from nofrost.config.sizes import Size
 from nofrost.config.study import AugmentationSpec, DatasetSpec, Study
 from nofrost.config.suite import AdversarialSuite, Baseline, OodSuite, Suite
+from nofrost.config.sweeps import Coordinate, Place
 from nofrost.config.test_sets import TestSets, TestSetSpec
 from nofrost.config.yaml_text import as_yaml
 
@@ -34,6 +43,7 @@ __all__ = [
     "AugmentationSpec",
     "Baseline",
     "Claim",
+    "Coordinate",
     "DatasetSpec",
     "EvaluationView",
     "GateSpec",
@@ -45,7 +55,9 @@ __all__ = [
     "OptimiserSpec",
     "Paper",
     "PixelFraction",
+    "Place",
     "Printed",
+    "PrintedAxis",
     "PrintedColumn",
     "PrintedRow",
     "Recipe",

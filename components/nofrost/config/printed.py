@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from nofrost.config.base import Name, OmitEmpty, Schema, Share
 from nofrost.config.paper_claims import Claim
 from nofrost.config.reading import read, shipped_names
+from nofrost.config.sweeps import Coordinate, Place
 from nofrost.config.validation import sentence
 from nofrost.errors import UserError, closest, shortened, unknown
 
@@ -18,6 +20,38 @@ Unit = Literal["percent", "share", "degrees", "nats", "probability", "length", "
 Measure = Literal["accuracy", "cross-entropy", "top-5", "gap", "property", "trained-parameters"]
 Number = float | tuple[float, float] | None
 """As printed; the least and the largest of a range; null for a number that cannot be read."""
+
+
+# Of a row for one place of a sweep: what is printed belongs to no place.
+_NOTHING_PRINTED: Mapping[str, Any] = {
+    "relative_to": None,
+    "values": {},
+    "spread": {},
+    "derived": {},
+    "unreadable": "",
+    "note": "",
+}
+
+
+class PrintedAxis(OmitEmpty, Schema):
+    """An axis along which rows or columns of a table lie.
+
+    Attributes:
+        title: what it is, in our words, with its unit; ASCII.
+        values: what the paper says of them beyond those of the rows.
+    """
+
+    title: str = Field(pattern="^[ -~]+$")
+    values: str = ""
+
+
+class TrainableDepth(Schema):
+    """The line of the largest trainable depth by batch size over these two axes, for lines of networks with batch norm
+    and without shortcuts (nofrost/measures/trainable_depth.py); a line is given by one of its rows."""
+
+    depth: Name
+    batch: Name
+    rows: tuple[Name, ...] = Field(min_length=1)
 
 
 class PrintedColumn(OmitEmpty, Schema):
@@ -35,6 +69,7 @@ class PrintedColumn(OmitEmpty, Schema):
         corruptions: that the mean of a `condition` of corrupted images is over; empty for those that it is of by
             itself.
         recipe, set: of tables whose columns are trainings.
+        at: where it lies on axes of the table.
         not_measured: what ours lacks; a column has this or a measurement.
     """
 
@@ -46,6 +81,7 @@ class PrintedColumn(OmitEmpty, Schema):
     corruptions: tuple[str, ...] = ()
     recipe: Name | None = None
     set: dict[str, Any] = Field(default_factory=dict)
+    at: dict[Name, Coordinate] = Field(default_factory=dict)
     not_measured: str = ""
 
     @model_validator(mode="after")
@@ -69,9 +105,11 @@ class PrintedRow(OmitEmpty, Schema):
         label: in our words.
         recipe: name of a shipped recipe, with its settings `set`; null for what no recipe trains.
         run: name of the recipe in a study, where several rows show one training; null: the name of the row.
-        dataset, threat, sweep: where they are not those of the table.
+        dataset, threat: where they are not those of the table.
         suites: shipped suites that measure the row in the place of its columns', by the names of these, such as one
             with the budget of the row.
+        at: where it lies on axes of the table.
+        line: what the figure calls the rows that differ in `at` alone; empty: the label.
         branch: of mixture batch norm, through which the row is measured.
         mixture_weight: of the adversarial branch's logits, where the row is one of several mixtures of its branches.
         unit: where it is not that of the column.
@@ -88,8 +126,9 @@ class PrintedRow(OmitEmpty, Schema):
     run: Name | None = None
     dataset: dict[str, Any] = Field(default_factory=dict)
     threat: str = ""
-    sweep: dict[str, Any] = Field(default_factory=dict)
     suites: dict[Name, Name] = Field(default_factory=dict)
+    at: dict[Name, Coordinate] = Field(default_factory=dict)
+    line: str = ""
     branch: Literal["clean", "adversarial"] | None = None
     mixture_weight: Share | None = None
     unit: Unit | None = None
@@ -109,9 +148,9 @@ class Printed(OmitEmpty, Schema):
         id: name of the file, such as ``wang2022-table-1``.
         number: of the table or figure.
         seeds, spread_is: of how many trainings the values are means, and what the spread beside them is.
-        sweep: keys of recipes that the paper varies, by what it says of their values.
+        axes: what rows or columns differ in, by name; a study's sweep over an axis has that name.
+        trainable_depth: the line that the figure draws over two of its axes.
         section: of the report, which shows what the figure shows.
-        same_as: id of the table whose values a figure draws.
         unreadable: why values are null.
     """
 
@@ -122,12 +161,12 @@ class Printed(OmitEmpty, Schema):
     title: str
     unit: Unit
     section: str = ""
-    same_as: Name | None = None
     dataset: dict[str, Any] = Field(default_factory=dict)
     threat: str = ""
     seeds: int | str | None = None
     spread_is: str = ""
-    sweep: dict[str, Any] = Field(default_factory=dict)
+    axes: dict[Name, PrintedAxis] = Field(default_factory=dict)
+    trainable_depth: TrainableDepth | None = None
     notes: tuple[str, ...] = ()
     unreadable: str = ""
     columns: dict[Name, PrintedColumn]
@@ -156,11 +195,30 @@ class Printed(OmitEmpty, Schema):
     def _claims_name_values(self) -> Printed:
         for claim in self.claims:
             for value in (value for inequality in claim.inequalities for value in inequality.values):
-                if value.row not in self.rows:
+                if value.row not in self.rows and not self._is_cell(value.row):
                     raise unknown(f"row in the claim {claim.text!r}:", value.row, self.rows)
                 if value.column not in self.columns:
                     raise unknown(f"column in the claim {claim.text!r}:", value.column, self.columns)
         return self
+
+    @model_validator(mode="after")
+    def _places_are_on_axes(self) -> Printed:
+        depth = self.trainable_depth
+        used = [(f"rows.{name}.at", axis) for name, row in self.rows.items() for axis in row.at]
+        used += [(f"columns.{name}.at", axis) for name, column in self.columns.items() for axis in column.at]
+        used += [("trainable_depth", axis) for axis in ((depth.depth, depth.batch) if depth else ())]
+        for where, axis in used:
+            if axis not in self.axes:
+                raise unknown(f"axis in {where}", axis, self.axes)
+        for row in depth.rows if depth else ():
+            if row not in self.rows:
+                raise unknown("row in trainable_depth.rows", row, self.rows)
+        return self
+
+    def _is_cell(self, name: str) -> bool:
+        """Return whether a row swept along axes of the table may have this name, such as ``bn-depth-25-batch-256``."""
+        axes = "".join(rf"(-{axis}-[\w-]+?)?" for axis in self.axes)
+        return any(re.fullmatch(re.escape(row) + axes, name) for row in self.rows)
 
     @property
     def name(self) -> str:
@@ -205,6 +263,34 @@ class Printed(OmitEmpty, Schema):
             if not self.columns and entry.recipe:
                 found.setdefault(entry.run or row, (entry.recipe, entry.set))
         yield from ((name, *training) for name, training in found.items())
+
+    def at_places(self, places: Mapping[str, Place]) -> Printed:
+        """Return the table with rows of no printed values for the recipes of a study's sweep, given by name: each below
+        the row that it was made from, and those of a difference for the places that both of its rows have."""
+        by_row: dict[str, dict[str, Place]] = {}
+        for recipe, place in places.items():
+            by_row.setdefault(place.row, {})[recipe.removeprefix(place.row)] = place
+        rows: dict[str, PrintedRow] = {}
+        for name, row in self.rows.items():
+            rows[name] = row
+            others = [self.rows[each].run or each for each in row.difference_of or (name,)]
+            of_others = [by_row.get(other, {}) for other in others]
+            for suffix in of_others[0] if all(suffix in each for suffix in of_others[0] for each in of_others) else ():
+                at = of_others[0][suffix].at
+                others_here = [f"{each}{suffix}" for each in row.difference_of or ()]
+                rows[f"{name}{suffix}"] = row.model_copy(
+                    update={
+                        "label": ", ".join(f"{axis} {where}" for axis, where in at.items()),
+                        "run": None if others_here else f"{others[0]}{suffix}",
+                        "difference_of": tuple(others_here) or None,
+                        "at": {**row.at, **at},
+                        "line": row.line or row.label,
+                        **_NOTHING_PRINTED,
+                    }
+                )
+        swept = dict.fromkeys(axis for place in places.values() for axis in place.at)
+        axes = {axis: PrintedAxis(title=axis) for axis in swept if axis not in self.axes}
+        return self.model_copy(update={"rows": rows, "axes": {**self.axes, **axes}})
 
     def fits(self, recipes: Iterable[str]) -> bool:
         """Return whether any of these recipes of a study is a training of the table."""

@@ -8,6 +8,9 @@ from nofrost.errors import UserError
 # galloway2019 draws the line, and does not say where Yang et al. set it.
 FLOAT32_RANGE = 2.0**23
 
+LEAST_BATCH = 4
+"""Images of a batch with which the growth of a gradient is finite."""
+
 
 def gradient_growth(batch_size: int) -> float:
     """Return the factor by which the squared norm of the gradient grows from a layer to the one before it.
@@ -22,8 +25,8 @@ def gradient_growth(batch_size: int) -> float:
     Raises:
         UserError: it is smaller.
     """
-    if batch_size < 4:
-        raise UserError(f"a batch of {batch_size} images has no finite gradient growth: write at least 4")
+    if batch_size < LEAST_BATCH:
+        raise UserError(f"a batch of {batch_size} images has no finite gradient growth: write at least {LEAST_BATCH}")
     # Images of a batch, less their mean, have this correlation with each other in every layer.
     correlation = -1 / (batch_size - 1)
     angle = math.pi - math.acos(correlation)

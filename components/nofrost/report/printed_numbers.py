@@ -9,13 +9,14 @@ from functools import cached_property
 from statistics import NormalDist
 from typing import Any, Literal
 
-from nofrost.config import Claim, Inequality, Printed, Size, Value
+from nofrost.config import Claim, Inequality, Place, Printed, Size, Value
 from nofrost.report.measurement import Measured, Measurements, NotMeasuredError, measurement
 from nofrost.statistics import difference_interval, difference_of_means, mean_and_deviation
 
 Verdict = Literal["holds", "does not hold", "not expected at this size", "not measured", "not decided by numbers"]
 NORMAL_95 = NormalDist().inv_cdf(0.975)
 NOT_RUN = "not run"
+SWEPT = "swept: see the rows below it"
 _FACTOR = {"percent": 100.0}
 # Only these measures are shares, which a table may print in percent.
 _SHARES = ("accuracy", "top-5", "gap")
@@ -92,11 +93,24 @@ class DecidedClaim:
 class PrintedComparison:
     """One printed table beside the runs of a study."""
 
-    def __init__(self, printed: Printed, runs: Mapping[str, Sequence[Measurements]], size: Size | None) -> None:
-        """Compare `printed` with `runs`, the trainings of each recipe of the study by its name."""
-        self.printed = printed
+    def __init__(
+        self,
+        printed: Printed,
+        runs: Mapping[str, Sequence[Measurements]],
+        size: Size | None,
+        places: Mapping[str, Place],
+    ) -> None:
+        """Compare `printed` with `runs`, the trainings of each recipe of the study by its name.
+
+        Args:
+            size: of the study.
+            places: of recipes that a sweep made.
+        """
+        measured = {name: place for name, place in places.items() if name in runs}
+        self.printed = printed.at_places(measured)
         self.runs = runs
         self.size = size
+        self.swept = frozenset(place.row for place in measured.values())
 
     @property
     def with_error(self) -> bool:
@@ -115,7 +129,10 @@ class PrintedComparison:
         return [self._decision(claim) for claim in self.printed.claims]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the measured values by row and column, in the unit of the table, and the verdicts on the claims."""
+        """Return the measured values by row and column, in the unit of the table, and the verdicts on the claims.
+
+        Rows that lie on axes have their line and place under ``places``.
+        """
         rows: dict[str, dict[str, Any]] = {}
         for value, entry in self.entries.items():
             if (ours := entry.ours) is not None:
@@ -139,7 +156,9 @@ class PrintedComparison:
             }
             for each in self.decisions
         ]
-        return {"size": self.size, "rows": rows, "claims": claims}
+        placed = {name: self.printed.rows[name] for name in rows if self.printed.rows[name].at}
+        places = {name: {"line": row.line or row.label, "at": row.at} for name, row in placed.items()}
+        return {"size": self.size, "rows": rows, **({"places": places} if places else {}), "claims": claims}
 
     def absolute(self, value: Value) -> Ours:
         """Return what the training of a row measured, although the row may be printed as a difference.
@@ -147,19 +166,22 @@ class PrintedComparison:
         Raises:
             NotMeasuredError: it was not run, or did not measure it.
         """
-        row = self.printed.rows[value.row]
-        if row.difference_of:
+        row = self.printed.rows.get(value.row)
+        if row and row.difference_of:
             return _difference(*(self._trainings(Value(other, value.column)) for other in row.difference_of))
         return _over_trainings(self._trainings(value))
 
     def _trainings(self, value: Value) -> list[Measured]:
         """Return what each training of a row measured, in the unit of the table."""
+        # A claim may be about a cell of a sweep that this study does not have.
+        if value.row not in self.printed.rows:
+            raise NotMeasuredError(NOT_RUN)
         row, column = self.printed.rows[value.row], self.printed.columns[value.column]
         name = self.printed.run_of(value.row, value.column)
         if name is None:
             raise NotMeasuredError("no recipe trains it")
         if name not in self.runs:
-            raise NotMeasuredError(NOT_RUN)
+            raise NotMeasuredError(SWEPT if name in self.swept else NOT_RUN)
         is_share = column.measure in _SHARES
         factor = _FACTOR.get(self.printed.unit_of(value.row, value.column), 1.0) if is_share else 1.0
         suites = self.printed.suites

@@ -18,12 +18,15 @@ from nofrost.report.figures.distributions import (
 )
 from nofrost.report.figures.reliability import reliability_panel
 from nofrost.report.figures.style import standalone_svg, swatch
+from nofrost.report.figures.sweeps import Axis, SweptLine, swept_lines, swept_map
 from nofrost.report.figures.training import training_panels
 
 __all__ = [
+    "Axis",
     "Bar",
     "Curve",
     "Line",
+    "SweptLine",
     "bar_panel",
     "budget_curve",
     "channel_panel",
@@ -36,6 +39,8 @@ __all__ = [
     "statistics_scatter",
     "steps_curve",
     "swatch",
+    "swept_lines",
+    "swept_map",
     "tradeoff",
     "training_panels",
 ]

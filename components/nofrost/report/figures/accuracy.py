@@ -161,8 +161,9 @@ def _logarithmic(axes: Axes, ticks: list[float], label: Callable[[float], str]) 
     ratio = positive[-1] / positive[0]
     margin = max(ratio, 2) ** 0.06
     if ticks[0] > 0:
-        axes.set_xscale("log")
+        # First the limits: those of a single point would be equal.
         axes.set_xlim(positive[0] / margin, positive[-1] * margin)
+        axes.set_xscale("log")
     else:
         axes.set_xscale("symlog", linthresh=positive[0])
         axes.set_xlim(-positive[0] / 4, positive[-1] * margin)

@@ -9,8 +9,9 @@ from nofrost.report.cells import ICONS
 from nofrost.report.compare import Estimate
 from nofrost.report.document import Block, Cell, Column, Facts, Figure, Panel, Paragraph, Section, Table
 from nofrost.report.measurement import Measurements, study_suite
-from nofrost.report.printed_numbers import NOT_RUN, DecidedClaim, Ours, PrintedComparison, PrintedValue
+from nofrost.report.printed_numbers import NOT_RUN, SWEPT, DecidedClaim, Ours, PrintedComparison, PrintedValue
 from nofrost.report.runs import WORST_CASE, Attacked, Collected, Shifted
+from nofrost.report.sections.swept import swept_figures, swept_values
 from nofrost.results import Status
 
 UNITS = {"percent": "%", "degrees": "°", "nats": "nats"}
@@ -24,7 +25,9 @@ def printed(collected: Collected) -> Section | None:
         return None
     blocks: list[Block] = [_introduction(collected)]
     for comparison in comparisons(collected):
-        blocks += [_table(comparison, collected), *_bars(comparison, collected)]
+        positions = {recipe.name: recipe.position for recipe in collected.recipes}
+        blocks += [_table(comparison, collected), *swept_figures(comparison, positions)]
+        blocks += _bars(comparison, positions)
         if comparison.decisions:
             blocks.append(_claims(comparison))
         blocks.append(_remarks(comparison, collected))
@@ -44,7 +47,8 @@ def comparisons(collected: Collected) -> list[PrintedComparison]:
         ]
         for place, recipe in enumerate(collected.recipes)
     }
-    return [PrintedComparison(load_printed(name), runs, collected.study.size) for name in collected.study.printed]
+    study = collected.study
+    return [PrintedComparison(load_printed(name), runs, study.size, study.places) for name in study.printed]
 
 
 def _introduction(collected: Collected) -> Paragraph:
@@ -86,9 +90,11 @@ def _row_cell(comparison: PrintedComparison, collected: Collected, row: str) -> 
         note = f"{entry.difference_of[0]} less {entry.difference_of[1]}"
     elif entry.relative_to:
         note = f"less {entry.relative_to}"
+    elif names & comparison.swept:
+        note = SWEPT
     else:
         note = "" if run else NOT_RUN
-    return Cell(entry.label, small=note, recipe=run[0].position if len(run) == 1 else None)
+    return Cell(entry.label, small=note, hint=entry.note, recipe=run[0].position if len(run) == 1 else None)
 
 
 def _cell(comparison: PrintedComparison, value: Value, most: int) -> Cell:
@@ -166,11 +172,11 @@ def _words(values: Mapping[str, Any]) -> str:
     return ", ".join([name, *(f"{key} {value}" for key, value in values.items() if key != "name")]).strip(", ")
 
 
-def _bars(comparison: PrintedComparison, collected: Collected) -> Iterator[Figure]:
+def _bars(comparison: PrintedComparison, positions: Mapping[str, int]) -> Iterator[Figure]:
     """Yield the accuracies of the rows that were run as bars, with the printed numbers, if both are there."""
+    elsewhere = swept_values(comparison)
     groups: dict[str, list[figures.Bar]] = {}
     shown: dict[str, int] = {}
-    positions = {recipe.name: recipe.position for recipe in collected.recipes}
     for value, entry in comparison.entries.items():
         column, row = comparison.printed.columns[value.column], comparison.printed.rows[value.row]
         unit, run = (
@@ -179,7 +185,7 @@ def _bars(comparison: PrintedComparison, collected: Collected) -> Iterator[Figur
         )
         if column.measure != "accuracy" or unit not in ("percent", "share") or row.relative_to or run is None:
             continue
-        if entry.ours is None or not isinstance(entry.printed, float | int):
+        if entry.ours is None or not isinstance(entry.printed, float | int) or value in elsewhere:
             continue
         scale = 100.0 if unit == "percent" else 1.0
         low, high = entry.ours.range(comparison.with_error)
@@ -230,7 +236,8 @@ def _remarks(comparison: PrintedComparison, collected: Collected) -> Facts:
     not_run = [row for row in table.rows if _reasons(comparison, row) == {NOT_RUN}]
     missing: dict[str, list[str]] = {}
     for value, entry in comparison.entries.items():
-        titles = missing.setdefault(entry.reason, []) if entry.reason and value.row not in not_run else []
+        is_said = not entry.reason or entry.reason == SWEPT or value.row in not_run
+        titles = [] if is_said else missing.setdefault(entry.reason, [])
         if (title := table.columns[value.column].title) not in titles:
             titles.append(title)
     has_gaps = any(None in row.values.values() for row in table.rows.values())
@@ -238,6 +245,7 @@ def _remarks(comparison: PrintedComparison, collected: Collected) -> Facts:
         "Not run": ", ".join(table.rows[row].label for row in not_run),
         "Not measured": "; ".join(f"{text.listed(titles)}: {reason}" for reason, titles in missing.items()),
         "Attacks that differ": "; ".join(_changed_attacks(table, collected)),
+        "Values of the axes": "; ".join(f"{axis.title}: {axis.values}" for axis in table.axes.values() if axis.values),
         "Not readable": table.unreadable if has_gaps else "",
         "Remarks": " ".join(note if note.endswith(".") else f"{note}." for note in table.notes),
     }
