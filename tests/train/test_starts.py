@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from nofrost import train
 from nofrost.config import Recipe, load_recipe
 from nofrost.errors import UserError
 from nofrost.results import TrainMetrics
-from nofrost.train.starts import find_starts, start_phases
+from nofrost.train.starts import find_starts, read_start, start_phases
 
 NATURAL: dict[str, Any] = {
     "title": "Tiny",
@@ -102,6 +103,46 @@ def test_a_start_from_another_dataset_is_refused(digits: Path, natural: Path, tm
     (other / "record.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="was trained from another dataset"):
         trained(digits, tmp_path / "out", BOTH, start=other)
+
+
+def made_by(natural: Path, folder: Path, processes: int = 1, device: str = "cpu", **libraries: str) -> Path:
+    """Return a copy of a training whose record says that it was made otherwise."""
+    shutil.copytree(natural, folder)
+    record = json.loads((natural / "record.json").read_text())
+    for step in record["steps"].values():
+        step["world_size"] = processes
+    changed = {**record, "device": device, "libraries": {**record["libraries"], **libraries}}
+    (folder / "record.json").write_text(json.dumps(changed))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "decoders", "note"),
+    [
+        ({}, (), None),
+        ({}, ("torch",), None),
+        ({"processes": 2}, (), "(processes 2, here 1)"),
+        ({"device": "cuda"}, (), "(device cuda, here cpu)"),
+        ({"torch": "1.0"}, (), "(torch 1.0, here "),
+        ({"gone": "1.0"}, (), "(gone 1.0, here none)"),
+        ({}, ("pytest",), f"(pytest none, here {pytest.__version__})"),
+        ({"processes": 2, "device": "cuda"}, (), "(processes 2, here 1; device cuda, here cpu)"),
+    ],
+)
+def test_it_is_said_what_a_start_was_made_with_otherwise(
+    changes: dict[str, Any], decoders: tuple[str, ...], note: str | None, natural: Path, tmp_path: Path
+) -> None:
+    inputs = json.loads((natural / "record.json").read_text())["inputs"]
+    first = made_by(natural, tmp_path / "first", **changes)
+    said = read_start(first, Recipe.model_validate(BOTH), 0, inputs, None).made_otherwise(1, "cpu", decoders)
+    assert said is None if note is None else f"from {first}, which was made otherwise {note}" in str(said)
+
+
+def test_a_start_of_two_processes_is_noted_and_gone_on_from(
+    digits: Path, natural: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(digits, tmp_path / "out", BOTH, start=made_by(natural, tmp_path / "first", processes=2))
+    assert "which was made otherwise (processes 2, here 1): with the same images" in capsys.readouterr().err
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -11,6 +11,7 @@ import torch
 
 from nofrost.config import Recipe
 from nofrost.data import read_manifest, read_split
+from nofrost.errors import remark
 from nofrost.files import atomic_path, write_text
 from nofrost.models import default_device, device_name, save_checkpoint
 from nofrost.models.checkpoint import LAST
@@ -99,7 +100,12 @@ def run(
             check_phases(model, phases)
             selection = read_split(dataset, "selection", verify=True, manifest=manifest)
             check_selection(recipe, selection)
-            return inputs, corruptions, Trainer(model, phases, seed, selection, group, first)
+            trainer = Trainer(model, phases, seed, selection, group, first)
+            if first and group.is_rank_zero:
+                difference = first.made_otherwise(group.size, trainer.device.type, _decoders(trainer))
+                if difference:
+                    remark(difference)
+            return inputs, corruptions, trainer
 
         inputs, corruptions, trainer = group.agree(set_up)
         fingerprint: dict[str, Any] = {"recipe": recipe.as_json(), "seed": seed, "inputs": inputs}
@@ -162,9 +168,14 @@ def _output(out: Path, inputs: Sequence[Path], fingerprint: Mapping[str, Any], g
 
 def _image_libraries(trainer: Trainer) -> tuple[str, ...]:
     """Return the libraries that decoded what the training has read, and of RandAugment's operations."""
-    if any(phase.images.has_photographs for phase in trainer.phases):
-        return decoders()
-    return ("pillow",) if any(phase.images.views.randaugment for phase in trainer.phases) else ()
+    return _decoders(trainer) or (
+        ("pillow",) if any(phase.images.views.randaugment for phase in trainer.phases) else ()
+    )
+
+
+def _decoders(trainer: Trainer) -> tuple[str, ...]:
+    """Return the libraries that decode the photographs of a training, if its images are photographs."""
+    return decoders() if any(phase.images.has_photographs for phase in trainer.phases) else ()
 
 
 def _metrics(trainer: Trainer, name: str) -> TrainMetrics:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from nofrost.config import Recipe
@@ -18,25 +19,62 @@ from nofrost.train.objectives import create_objective
 
 @dataclass(frozen=True)
 class Start:
-    """What another training has done of this one, bit for bit as this one would have.
+    """What another training has done of this one: where it was made alike, bit for bit as this one would have.
 
     Attributes:
+        folder: output of the other training.
         phases: so many of the first phases.
         weights: with which the other training ended.
         sha256: of their file.
         curves: a row for each epoch of those phases.
         steps: the record of a step of each.
+        record: of the other training.
     """
 
+    folder: Path
     phases: int
     weights: Path
     sha256: str
     curves: list[Epoch]
     steps: dict[str, StepRecord]
+    record: TrainRecord
 
     def load(self, model: Classifier) -> None:
         """Load the weights into `model`."""
         load_weights(model, self.weights)
+
+    def made_otherwise(self, processes: int, device: str, decoders: Iterable[str]) -> str | None:
+        """Return a sentence about why this training would not have come to the same bits; None where it would have.
+
+        Args:
+            processes: of this training.
+            device: of this training, such as ``cpu``.
+            decoders: libraries that decode its photographs; none where it has no photographs.
+        """
+        libraries = self.record.libraries
+        pairs: list[tuple[str, set[object], set[object]]] = [
+            ("processes", {step.world_size for step in self.steps.values()}, {processes}),
+            ("device", {self.record.device}, {device}),
+        ]
+        pairs += [(name, {libraries.get(name)}, {_installed(name)}) for name in dict.fromkeys((*libraries, *decoders))]
+        differences = [f"{name} {_listed(other)}, here {_listed(mine)}" for name, other, mine in pairs if other != mine]
+        if not differences:
+            return None
+        return (
+            f"this training goes on from {self.folder}, which was made otherwise ({'; '.join(differences)}): with the "
+            "same images in the same order, but not to the same bits"
+        )
+
+
+def _installed(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+def _listed(values: Iterable[object]) -> str:
+    return " and ".join(sorted("none" if value is None else str(value) for value in values))
 
 
 def read_start(folder: Path, recipe: Recipe, seed: int, inputs: Mapping[str, str], window: int | None) -> Start:
@@ -48,7 +86,8 @@ def read_start(folder: Path, recipe: Recipe, seed: int, inputs: Mapping[str, str
         window: of the new training.
 
     Raises:
-        UserError: the other training is missing or damaged, or this one would not have begun in the same way.
+        UserError: the other training is missing or damaged, or its images, their order or its recipe are not those of
+            the beginning of this one.
     """
     record = read_result(TrainRecord, folder / RECORD)
     metrics = read_result(TrainMetrics, folder / "metrics.json")
@@ -71,7 +110,7 @@ def read_start(folder: Path, recipe: Recipe, seed: int, inputs: Mapping[str, str
     names = dict(zip(first.in_phases(), recipe.in_phases(), strict=False))
     curves = [row.model_copy(update={"phase": names[row.phase]}) for row in read_results(Epoch, folder / "curves.json")]
     steps = {names[name]: step for name, step in record.steps.items()}
-    return Start(phases, weights, sha256, curves, steps)
+    return Start(folder, phases, weights, sha256, curves, steps, record)
 
 
 def start_phases(recipe: Recipe, first: Recipe) -> int:
