@@ -93,6 +93,10 @@ def test_another_attack_steps_budget_norm_or_seed_is_another_condition(
         ({"budget_curve": {"attack": {"name": "nope"}}}, r"suite: budget_curve\.attack\.name: unknown attack 'nope'"),
         ({"attacks": {"clean": {"name": "fgsm"}}}, r"suite: attacks\.clean: the name is that of a result"),
         ({"attacks": {"worst-case": {"name": "fgsm"}}}, "choose another"),
+        (
+            {"attacks": {"noise": {"name": "awgn", "clip": False}, "fgsm": {}}, "cascade": True},
+            r"suite: attacks\.noise: noise that is not cut to the threat .* drop cascade, or cut it",
+        ),
     ],
 )
 def test_a_suite_that_cannot_be_run_is_refused_before_anything_runs(

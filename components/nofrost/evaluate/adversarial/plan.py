@@ -214,6 +214,12 @@ def make_plan(suite: AdversarialSuite, origin: str = "suite", overrides: Sequenc
     )
     for condition in (*plan.conditions(), *property_attacks(suite).values()):
         condition.create()
+    # Attacks after it would be of the images that it leaves, and so would the worst case, in which it does not count.
+    if suite.cascade and plan.inside and (outside := set(plan.attacks) - set(plan.inside)):
+        raise UserError(
+            f"{origin}: attacks.{min(outside)}: noise that is not cut to the threat (clip: false) counts in no worst "
+            "case, and in a cascade later attacks get the images that it leaves: drop cascade, or cut it"
+        )
     return plan
 
 
