@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -208,6 +208,13 @@ def test_a_process_that_has_come_is_waited_for_as_long_as_later(monkeypatch: pyt
     assert store.timeout.total_seconds() == store.clone().timeout.total_seconds() == 40
 
 
+def wait_until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize(("ends", "told"), [("leaves", None), ("fails", "process 1 of 2 has ended by an error")])
 def test_one_that_fails_is_missed_though_it_gives_a_last_sign(
     ends: str, told: str | None, monkeypatch: pytest.MonkeyPatch
@@ -217,9 +224,12 @@ def test_one_that_fails_is_missed_though_it_gives_a_last_sign(
     first = Heartbeat(shared, Member(0, 2, "127.0.0.1", 1), lost.append)
     second = Heartbeat(shared, Member(1, 2, "127.0.0.1", 1), lost.append)
     first.all_have_started = second.all_have_started = True
-    time.sleep(0.1)
+    wait_until(lambda: first.states and second.states)
     second.leave("failed" if ends == "fails" else "left")
-    time.sleep(0.4)
+    if told:
+        wait_until(lambda: lost)
+    else:
+        time.sleep(0.3)
     first.leave()
     assert lost[:1] == ([told] if told else [])
 
@@ -230,8 +240,7 @@ def test_what_a_member_says_may_hold_names_that_are_not_utf_8(monkeypatch: pytes
     first = Heartbeat(shared, Member(0, 2, "127.0.0.1", 1), lost.append)
     second = Heartbeat(shared, Member(1, 2, "127.0.0.1", 1), lost.append)
     second.state = "end 2 cannot read \udcff"
-    time.sleep(0.3)
-    assert first.states == {1: "end 2 cannot read \\udcff"}
+    wait_until(lambda: first.states == {1: "end 2 cannot read \\udcff"})
     assert second.missed(0) < 20
     second.leave()
     first.leave()
@@ -258,10 +267,11 @@ def test_a_beat_costs_the_store_as_many_requests_for_any_number_of_members(
     for other in range(1, size):
         store.store.set(f"heartbeat/{other}", "1 ")
     heartbeat = Heartbeat(store, Member(0, size, "127.0.0.1", 1), lambda _: None)
+    began = time.monotonic()
     time.sleep(0.2)
     heartbeat.leave()
-    # In 0.2 s there are at most 20 beats.
-    assert 0 < store.requests <= 2 * 20 + 4
+    beats = (time.monotonic() - began) / 0.01 + 1
+    assert 0 < store.requests <= 2 * beats + 4
 
 
 def test_the_first_node_needs_no_way_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,7 +279,7 @@ def test_the_first_node_needs_no_way_to_itself(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(rendezvous, "WARNED_AFTER", 1)
     begin = time.monotonic()
     store = rendezvous.open_store(Member.of_node(Node(0, 2, "192.0.2.1", free_port())))
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 100
     monkeypatch.setattr(rendezvous, "HEARTBEAT_S", 0.01)
     monkeypatch.setattr(rendezvous, "LATE_AFTER", 10)
     with pytest.raises(PeerLostError, match="node 1 of 2 has not started"):
@@ -284,6 +294,6 @@ def test_a_member_of_whom_there_was_no_sign_is_missed_only_when_all_have_come(mo
     time.sleep(0.3)
     assert not lost
     alone.all_have_started = True
-    time.sleep(0.3)
+    wait_until(lambda: lost)
     alone.leave()
     assert lost[0].startswith("process 1 of 2 has given no sign of life for 0.1")

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -79,18 +78,15 @@ def test_help_imports_neither_torch_nor_anything_else_that_is_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_the_installed_command_prints_help_quickly() -> None:
+def test_the_installed_command_prints_help_with_few_modules() -> None:
     command = shutil.which("nofrost", path=os.path.dirname(sys.executable))  # noqa: PTH120
     assert command, "the command nofrost is not installed beside python"
-    subprocess.run([command, "--help"], check=True, capture_output=True)
-    bare, ours = [], []
-    for _ in range(5):
-        for times, arguments in ((bare, [sys.executable, "-c", "import click"]), (ours, [command, "--help"])):
-            start = time.perf_counter()
-            subprocess.run(arguments, check=True, capture_output=True)
-            times.append(time.perf_counter() - start)
-    # a ratio, as machines differ: importing torch alone would make it ten or more
-    assert min(ours) < 3 * min(bare)
+    bare, ours = (
+        subprocess.run(arguments, env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}, check=True, capture_output=True)
+        for arguments in ([sys.executable, "-c", "import click"], [command, "--help"])
+    )
+    # Not seconds, which depend on what else the machine does: torch alone is a thousand modules.
+    assert len(ours.stderr.splitlines()) < 3 * len(bare.stderr.splitlines())
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def save(*_):
     sys.exit(143)
 signal.signal(signal.SIGTERM, save)
 open("begun", "w").close()
-time.sleep(100)
+time.sleep(250)
 """
 RUN = """
 import os, sys
@@ -69,7 +69,7 @@ def start(folder: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
-def wait_until(condition: object, seconds: float = 30) -> None:
+def wait_until(condition: object, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end
@@ -87,13 +87,22 @@ def lives(folder: Path) -> bool:
     return False
 
 
+def sleeping(folder: Path) -> list[str]:
+    """A task that writes the file ``begun`` and sleeps."""
+    return ["sh", "-c", 'touch "$0"; exec sleep 250', str(folder / "begun")]
+
+
+def stop() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_says_what_it_waits_for_and_lets_it_save(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     with start(tmp_path, 1) as run:
         run.send_signal(number)
-        output, _ = run.communicate(timeout=30)
+        output, _ = run.communicate(timeout=120)
     assert run.returncode == code
     assert "waiting for train" in output
     assert (tmp_path / "saved").exists(), "the run waits for more than the shell"
@@ -103,12 +112,12 @@ def test_a_stopped_run_says_what_it_waits_for_and_lets_it_save(
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
-    with start(tmp_path, 50) as run:
+    with start(tmp_path, 240) as run:
         run.send_signal(signal.SIGINT)
         assert run.stdout
         assert "again ends at once" in run.stdout.readline()
         run.send_signal(signal.SIGINT)
-        run.communicate(timeout=20)
+        run.communicate(timeout=120)
     assert run.returncode == 130
     assert not (tmp_path / "saved").exists()
     assert not (tmp_path / "noted").exists()
@@ -120,18 +129,25 @@ def test_a_signal_that_comes_while_a_line_is_printed_stops_the_tasks(tmp_path: P
         raise RuntimeError("reentrant call")
 
     with Children(say) as children, (tmp_path / "log").open("wb") as log:
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        assert children.run("train", ["sleep", "60"], log, os.environ) == -signal.SIGTERM
+        threading.Thread(target=lambda: (wait_until((tmp_path / "begun").exists), stop())).start()
+        assert children.run("train", sleeping(tmp_path), log, os.environ) == -signal.SIGTERM
     with pytest.raises(StoppedError):
         children.raise_if_stopped()
 
 
 def test_a_second_signal_ends_also_the_closing_task(tmp_path: Path) -> None:
     lines: list[str] = []
+
+    def stop_twice() -> None:
+        # Begun and noted: a signal between the two is told without the name of the task.
+        wait_until(lambda: children._tasks)
+        stop()
+        wait_until(lambda: lines)
+        stop()
+
     with Children(lines.append) as children, (tmp_path / "log").open("wb") as log:
-        for delay in (0.3, 0.6):
-            threading.Timer(delay, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        assert children.run("finish", ["sleep", "60"], log, os.environ, closing=True) == -signal.SIGKILL
+        threading.Thread(target=stop_twice).start()
+        assert children.run("finish", ["sleep", "250"], log, os.environ, closing=True) == -signal.SIGKILL
         assert not children.may_begin(closing=True)
     assert len(lines) == 1
     assert "waiting for finish" in lines[0]
@@ -141,10 +157,10 @@ def test_tasks_of_a_killed_run_save_and_end(tmp_path: Path) -> None:
     with start(tmp_path, 0.5) as run:
         run.kill()
         # It ends when nothing holds its output any more.
-        run.communicate(timeout=20)
+        run.communicate(timeout=120)
     wait_until(lambda: not lives(tmp_path))
     assert (tmp_path / "saved").exists()
-    wait_until(lambda: not (tmp_path / "secret").exists(), 5)
+    wait_until(lambda: not (tmp_path / "secret").exists())
 
 
 def test_a_task_that_does_not_end_is_killed_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +177,7 @@ def test_a_task_that_does_not_end_is_killed_after_a_while(tmp_path: Path, monkey
         (tmp_path / "secret").touch()
         watchdog.main([str(tmp_path / "secret"), str(tmp_path / "absent")])
         assert not (tmp_path / "secret").exists()
-        assert task.wait(10) == -signal.SIGKILL
+        assert task.wait(90) == -signal.SIGKILL
         assert not watchdog.has_living(task.pid)
 
 

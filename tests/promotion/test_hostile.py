@@ -67,7 +67,7 @@ def test_a_candidate_that_would_fill_memory_is_damaged(text: str, world: Any) ->
     begin = time.monotonic()
     with pytest.raises(UserError, match="is damaged"):
         read_candidate("hostile", world.store)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 100
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_files_of_dvc_that_would_fill_memory_are_refused(
     begin = time.monotonic()
     with pytest.raises(UserError, match=f"{name}: .*more than 100,000 values"):
         plan_promotion(world.leave("bomb", study=study, source=Ref(REF)), world.store, clone)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 100
 
 
 def test_a_lock_file_that_is_a_pipe_is_refused(world: Any, clone: Path) -> None:

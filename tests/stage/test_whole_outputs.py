@@ -189,7 +189,7 @@ with stage_output(Path({str(out)!r}), stage="test", inputs=[], fingerprint={{"se
 """
     with running([sys.executable, "-c", script]):
         growing = tmp_path / ".out.nofrost-partial" / "a.txt"
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 120
         while not (growing.exists() and growing.stat().st_size) and time.monotonic() < limit:
             time.sleep(0.005)
         assert growing.stat().st_size

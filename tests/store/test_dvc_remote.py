@@ -134,7 +134,7 @@ def test_a_configuration_that_dvc_cannot_use_is_one_sentence(
     with pytest.raises(UserError) as caught:
         default_store()
     message = str(caught.value)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 100
     assert "NOFROST_STORE" in message
     assert "hunter2" not in message
     assert "\n" not in message

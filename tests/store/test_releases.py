@@ -66,7 +66,7 @@ def test_of_two_who_release_at_once_one_is_told(local_store: Store, monkeypatch:
 
     def read_together(pointer: Pointer) -> object:
         position = read(pointer)
-        barrier.wait(10)
+        barrier.wait(120)
         return position
 
     monkeypatch.setattr(Pointer, "read", read_together)

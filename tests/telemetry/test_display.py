@@ -170,7 +170,7 @@ def under_a_terminal(script: str, columns: int = 100, **variables: str) -> tuple
                 break
             shown += part
         os.close(ours)
-        printed, _ = process.communicate(timeout=20)
+        printed, _ = process.communicate(timeout=120)
     return process.returncode, printed.decode(), re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
 
 

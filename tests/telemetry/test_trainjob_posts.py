@@ -89,7 +89,7 @@ def test_a_server_that_hangs_delays_neither_a_step_nor_the_end(
     released = Event()
 
     def hang() -> int:
-        released.wait(20)
+        released.wait(120)
         return 200
 
     server.answer = hang

@@ -300,4 +300,4 @@ def test_as_many_threads_decode_at_once_as_are_counted(clock: Callable[[list[flo
     for _ in range(2):
         threads.awaited(finished())
     assert threads.count == 2
-    threads.run(lambda _: both.wait(20) and None, 2)
+    threads.run(lambda _: both.wait(120) and None, 2)

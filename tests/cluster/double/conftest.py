@@ -24,7 +24,7 @@ class Client:
         self, method: str, path: str, body: Any = None, kind: str = "application/json", token: str = TOKEN
     ) -> HTTPResponse:
         """Return the answer, whose body is not read yet."""
-        connection = HTTPConnection(self.server.url.removeprefix("http://"), timeout=20)
+        connection = HTTPConnection(self.server.url.removeprefix("http://"), timeout=120)
         self._connections.append(connection)
         headers = {"Authorization": f"Bearer {token}", **({} if body is None else {"Content-Type": kind})}
         connection.request(method, path, body=None if body is None else json.dumps(body), headers=headers)

@@ -25,7 +25,7 @@ def test_log_cut(launched: LaunchedJob) -> None:
     launched.server.cut_connections()
     launched.write("the last line has no end", end="")
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     expected = ["started"]
     for number in range(60):
         expected += ["the same line", f"line {number}"]
@@ -55,7 +55,7 @@ def test_log_over_a_restart_of_the_container(pytorchjob: LaunchedJob) -> None:
     pytorchjob.put_output()
     server.close_log(pod)
     pytorchjob.condition("Succeeded")
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     assert pytorchjob.shown == ["started", "its last words", "started again"] == pytorchjob.stored_lines()
 
 
@@ -73,7 +73,7 @@ def test_log_over_a_restart_of_the_job(launched: LaunchedJob) -> None:
     launched.write("continues from epoch 1", attempt="bbbbb")
     wait_until(lambda: len(launched.shown) == 3)
     launched.succeed(attempt="bbbbb")
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     assert launched.shown == ["started", "saved epoch 1", "continues from epoch 1"] == launched.stored_lines()
 
 
@@ -81,14 +81,14 @@ def test_the_log_of_a_lost_machine_does_not_hold_up_the_end(
     pytorchjob: LaunchedJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rank_log, "_KUBELET_S", 0.1)
-    end = pytorchjob.start(log_s=60.0)
+    end = pytorchjob.start(log_s=200.0)
     pytorchjob.run()
     pytorchjob.server.lose_machine(pytorchjob.pod_name(0))
     began = time.monotonic()
     pytorchjob.put_output()
     pytorchjob.condition("Succeeded")
-    assert end.result(30) == OUTPUT
-    assert time.monotonic() - began < 20
+    assert end.result(120) == OUTPUT
+    assert time.monotonic() - began < 100
     assert pytorchjob.server.names(PODS)
 
 

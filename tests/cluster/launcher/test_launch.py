@@ -19,7 +19,7 @@ def test_succeeded(launched: LaunchedJob, capsys: pytest.CaptureFixture[str]) ->
     launched.run()
     launched.write("sat: 5/10, 3 s left (loss 0.5)")
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     assert not launched.is_there
     assert launched.created == 1
     assert launched.shown == ["started", "sat: 5/10, 3 s left (loss 0.5)"] == launched.stored_lines()
@@ -35,7 +35,7 @@ def test_failed(code: int, launched: LaunchedJob) -> None:
     launched.recorded = TaskError(1, "the disk is full: make room", False)
     launched.fail(code, 200)
     with pytest.raises(JobEndedError, match=f"failed: the disk is full.*{launched.pod_name(0)} with {code}") as error:
-        end.result(20)
+        end.result(120)
     assert error.value.exit_code == 1
     assert not launched.is_there
     assert launched.created == 1
@@ -47,7 +47,7 @@ def test_failed_by_wrong_input_ends_with_2(launched: LaunchedJob, capsys: pytest
     launched.server.write_log(launched.pod_name(1), "the seed is a word", container=launched.container)
     launched.fail(200, 2)
     with pytest.raises(UserError, match=f"{NAME} failed: pods failed; ended: ") as error:
-        end.result(20)
+        end.result(120)
     assert error.value.exit_code == 2
     assert not launched.is_there
     assert f"{launched.pod_name(1)}: the seed is a word" in capsys.readouterr().err
@@ -60,7 +60,7 @@ def test_failed_with_a_recorded_error_whose_pods_are_gone(launched: LaunchedJob)
     launched.remove_pods()
     launched.condition("Failed", message="the deadline is over")
     with pytest.raises(UserError, match="failed: the recipe has no epochs; the deadline is over") as error:
-        end.result(20)
+        end.result(120)
     assert error.value.exit_code == 2
 
 
@@ -69,7 +69,7 @@ def test_deadline(launched: LaunchedJob) -> None:
     launched.add_pods(launched.status("Running"), launched.status("Running"))
     launched.write("started")
     with pytest.raises(JobEndedError, match="has not ended in 0 s, its deadline") as error:
-        end.result(20)
+        end.result(120)
     assert error.value.exit_code == 1
     assert not launched.is_there
     assert launched.created == 1
@@ -81,7 +81,7 @@ def test_deleted_by_others(launched: LaunchedJob) -> None:
     launched.run()
     launched.server.remove(launched.resource, NAME)
     with pytest.raises(JobEndedError, match="deleted by somebody else") as error:
-        end.result(20)
+        end.result(120)
     assert error.value.exit_code == 1
     assert launched.created == 1
 
@@ -92,7 +92,7 @@ def test_deleted_and_created_again_by_others_stays(launched: LaunchedJob) -> Non
     launched.server.remove(launched.resource, NAME)
     launched.add(launched.body(spec="b" * 64))
     with pytest.raises(JobEndedError, match="deleted by somebody else"):
-        end.result(20)
+        end.result(120)
     assert launched.is_there
 
 
@@ -104,7 +104,7 @@ def test_adopt(launched: LaunchedJob, capsys: pytest.CaptureFixture[str]) -> Non
     assert [owner["name"] for owner in metadata["ownerReferences"]] == ["launcher-2"]
     assert metadata["labels"]["nofrost/run"] == "run-2"
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     assert launched.created == 1, "refused with 409"
     assert not launched.is_there
     assert "is there already, and is followed" in capsys.readouterr().err
@@ -145,7 +145,7 @@ def test_one_that_has_failed_before_is_deleted_and_started_again(launched: Launc
     assert launched.server.find(launched.resource, NAME)["metadata"]["uid"] != first
     launched.run()
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     assert launched.stored_lines() == ["its last words", "started"]
 
 
@@ -157,7 +157,7 @@ def test_one_that_is_being_deleted_is_waited_for(launched: LaunchedJob) -> None:
     wait_until(lambda: launched.is_there)
     launched.run()
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
 
 
 def test_one_whose_deletion_does_not_end(pytorchjob: LaunchedJob) -> None:
@@ -175,7 +175,7 @@ def test_succeeded_without_an_output(launched: LaunchedJob) -> None:
     launched.server.close_log(launched.pod_name(0), launched.container)
     launched.condition(launched.kind.succeeded)
     with pytest.raises(JobEndedError, match=f"holds no nofrost/jobs/{NAME}/output") as error:
-        end.result(20)
+        end.result(120)
     assert error.value.exit_code == 1
     assert not launched.is_there
 
@@ -195,5 +195,5 @@ def test_placed_k_of_n_is_said_with_the_sentence_of_the_scheduler(
     launched.change_pods(running, running)
     wait_until(lambda: f"{NAME}: running on 2 nodes\n" in said.getvalue())
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     assert launched.server.names(PODS), "the operator deletes them"

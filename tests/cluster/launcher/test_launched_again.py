@@ -29,14 +29,14 @@ def test_launcher_killed_and_started_again(launched: LaunchedJob, tmp_path: Path
         launched.write("started", "epoch 1")
         wait_until(lambda: "epoch 1" in launched.stored_lines())
         first.kill()
-        _, said = first.communicate(timeout=20)
+        _, said = first.communicate(timeout=120)
     assert "epoch 1" in said
     assert launched.is_there
     launched.write("epoch 2")
     end = launched.start(launched.body(owner="launcher-2"))
     wait_until(lambda: "epoch 2" in launched.shown)
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     assert launched.created == 2, "the second is refused with 409"
     assert launched.shown == ["epoch 2"]
     assert launched.stored_lines() == ["started", "epoch 1", "epoch 2"]
@@ -47,7 +47,7 @@ def test_a_try_after_success_trains_nothing(launched: LaunchedJob) -> None:
     end = launched.start()
     launched.run()
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     assert launched.launch() == OUTPUT
     assert launched.created == 1
 
@@ -56,13 +56,13 @@ def test_another_run_trains_again(launched: LaunchedJob) -> None:
     end = launched.start()
     launched.run()
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     launched.remove_pods()
     again = launched.start(launched.body(run="run-2"))
     wait_until(lambda: launched.is_there)
     launched.add_pods(launched.status("Running"), launched.status("Running"))
     launched.succeed()
-    assert again.result(20) == OUTPUT
+    assert again.result(120) == OUTPUT
     assert launched.created == 2
     assert read_result(NAME, "run-2", launched.store) == JobResult(output=OUTPUT)
 
@@ -72,7 +72,7 @@ def test_a_try_after_success_deletes_the_job_that_is_left(launched: LaunchedJob)
     launched.run()
     with launched.server.fault(refusing(RefusedError(403, "Forbidden", "no"), "DELETE", NAME)):
         launched.succeed()
-        assert end.result(20) == OUTPUT
+        assert end.result(120) == OUTPUT
     assert launched.is_there
     assert launched.launch() == OUTPUT
     assert not launched.is_there
@@ -84,7 +84,7 @@ def test_a_job_that_fails_after_it_has_trained(launched: LaunchedJob) -> None:
     launched.run()
     launched.put_output()
     launched.fail(0, 137)
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     assert not launched.is_there
 
 
@@ -94,7 +94,7 @@ def test_wrong_input_is_not_tried_again_in_the_same_run(launched: LaunchedJob) -
     launched.recorded = TaskError(2, "the dataset has no images", True)
     launched.fail(2, 200)
     with pytest.raises(WrongInputError):
-        end.result(20)
+        end.result(120)
     with pytest.raises(UserError, match="has failed in this run, and would fail again: the dataset has no") as error:
         launched.launch()
     assert error.value.exit_code == 2
@@ -107,7 +107,7 @@ def test_a_full_disk_is_no_wrong_input(launched: LaunchedJob) -> None:
     launched.recorded = TaskError(2, "the disk is full", False)
     launched.fail(2, 200)
     with pytest.raises(JobEndedError) as error:
-        end.result(20)
+        end.result(120)
     assert error.value.exit_code == 1
     assert result_name(NAME, "run-1") not in launched.store.objects("nofrost/jobs/")
 

@@ -84,6 +84,6 @@ def test_the_job_is_that_of_its_options_and_goes_with_its_launcher(
     assert value == BUILD[kind.kind](spec)
 
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 143
+    assert process.wait(120) == 143
     assert server.names(resource) == []
     assert server.count("DELETE", f"/{name}") == 1

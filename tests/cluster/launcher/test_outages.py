@@ -38,7 +38,7 @@ def test_api_gone(launched: LaunchedJob, hear: Callable[[], io.StringIO]) -> Non
     launched.write("and on")
     launched.succeed()
     launched.server.start()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     assert launched.shown == ["started", "goes on", "and on"] == launched.stored_lines()
     assert launched.created == 1
     assert not launched.is_there
@@ -76,7 +76,7 @@ def test_api_gone_for_too_long(launched: LaunchedJob) -> None:
     launched.run()
     launched.server.stop()
     with pytest.raises(OutOfReachError, match=f"{NAME} may continue: submit again to follow it") as error:
-        end.result(20)
+        end.result(120)
     assert error.value.exit_code == 1
     launched.server.start()
     assert launched.is_there
@@ -100,7 +100,7 @@ def test_500_and_429(code: int, launched: LaunchedJob) -> None:
     launched.run()
     launched.write("goes on")
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     assert launched.shown == ["started", "goes on"] == launched.stored_lines()
     assert launched.server.added(launched.resource) == 1
     assert not launched.is_there
@@ -120,7 +120,7 @@ def test_a_server_that_has_just_started(fault: Exception, end: str, launched: La
     launched.server.faults.append(refusing(fault, "GET", end, 5))
     launched.wait_for_looks()
     launched.succeed()
-    assert ended.result(20) == OUTPUT
+    assert ended.result(120) == OUTPUT
     assert launched.created == 1
     assert launched.server.count("DELETE", NAME) == 1
 
@@ -138,7 +138,7 @@ def test_a_server_that_starts_again_and_refuses_everything(
     launched.wait_for_looks()
     launched.server.is_starting = False
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     assert launched.created == launched.server.count("DELETE", NAME) == 1
 
 
@@ -147,7 +147,7 @@ def test_a_refusal_that_lasts_leaves_the_job(launched: LaunchedJob) -> None:
     launched.run()
     launched.server.faults.append(refusing(STARTING, "GET", "/pods", float("inf")))
     with pytest.raises(OutOfReachError, match="may continue: submit again to follow it") as error:
-        end.result(20)
+        end.result(120)
     assert error.value.exit_code == 1
     assert launched.is_there
 
@@ -160,7 +160,7 @@ def test_an_expired_token_is_read_again(launched: LaunchedJob) -> None:
     launched.wait_for_looks()
     launched.server.token = "token-1"
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
 
 
 def test_watch_expired(launched: LaunchedJob) -> None:
@@ -172,7 +172,7 @@ def test_watch_expired(launched: LaunchedJob) -> None:
     launched.condition("Restarting", "False")
     launched.server.forget_changes()
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     lists = [query for method, path, query in launched.server.requests if path.endswith(launched.resource.plural)]
     assert any(query.get("watch") == "true" for query in lists)
     assert sum(query == {"fieldSelector": f"metadata.name={NAME}"} for query in lists) >= 2, "listed again"
@@ -189,7 +189,7 @@ def test_a_watch_that_is_refused_is_replaced_by_looks(launched: LaunchedJob) -> 
     end = launched.start()
     launched.run()
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
 
 
 def test_a_job_of_a_strange_shape_in_the_watch(launched: LaunchedJob) -> None:
@@ -200,7 +200,7 @@ def test_a_job_of_a_strange_shape_in_the_watch(launched: LaunchedJob) -> None:
     launched.server.announce(launched.resource, {**found, "metadata": strange})
     launched.wait_for_looks()
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
 
 
 def test_a_bug_of_the_launcher_leaves_the_job(launched: LaunchedJob, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +208,7 @@ def test_a_bug_of_the_launcher_leaves_the_job(launched: LaunchedJob, monkeypatch
     launched.run()
     monkeypatch.setattr("nofrost.cluster.launcher.follower.job_state", lambda *_: {}["x"])
     with pytest.raises(KeyError):
-        end.result(20)
+        end.result(120)
     assert launched.is_there
 
 
@@ -227,10 +227,10 @@ def test_a_store_that_is_away_at_the_end(is_back: bool, launched: LaunchedJob, m
     monkeypatch.setattr(type(launched.store), "get", away)
     launched.succeed()
     if is_back:
-        assert end.result(20) == OUTPUT
+        assert end.result(120) == OUTPUT
         assert not launched.is_there
     else:
         with pytest.raises(UnavailableError) as error:
-            end.result(20)
+            end.result(120)
         assert error.value.exit_code == 1
         assert launched.is_there

@@ -15,10 +15,10 @@ def test_a_deadline_of_a_launcher_that_lost_the_job_leaves_it(launched: Launched
     wait_until(lambda: launched.is_owned_by("launcher-2"))
     launched.run()
     with pytest.raises(JobEndedError, match="its deadline"):
-        first.result(20)
+        first.result(120)
     assert launched.is_there
     launched.succeed()
-    assert second.result(20) == OUTPUT
+    assert second.result(120) == OUTPUT
 
 
 def test_two_followers_of_one_success(launched: LaunchedJob) -> None:
@@ -30,7 +30,7 @@ def test_two_followers_of_one_success(launched: LaunchedJob) -> None:
     launched.wait_for_looks()
     launched.put_output()
     launched.server.remove(launched.resource, NAME)
-    assert (first.result(20), second.result(20)) == (OUTPUT, OUTPUT)
+    assert (first.result(120), second.result(120)) == (OUTPUT, OUTPUT)
 
 
 def add_launchers(job: LaunchedJob, *names: str) -> None:
@@ -45,7 +45,7 @@ def test_a_job_goes_with_the_pod_of_its_launcher(launched: LaunchedJob) -> None:
     launched.server.remove(PODS, "launcher-1")
     assert not launched.is_there
     with pytest.raises(JobEndedError, match="deleted by somebody else"):
-        end.result(20)
+        end.result(120)
     assert launched.created == 1
 
 
@@ -58,5 +58,5 @@ def test_an_adopted_job_stays_without_the_pod_of_its_first_launcher(launched: La
     launched.server.remove(PODS, "launcher-1")
     assert launched.is_there
     launched.succeed()
-    assert (first.result(20), second.result(20)) == (OUTPUT, OUTPUT)
+    assert (first.result(120), second.result(120)) == (OUTPUT, OUTPUT)
     assert not launched.is_there

@@ -31,7 +31,7 @@ def test_queued_for_long(launched: LaunchedJob, hear: Callable[[], io.StringIO])
     wait_until(lambda: f"{NAME}: admitted, " in said.getvalue())
     launched.add_pods(launched.status("Pending", waiting="ContainerCreating"), launched.unplaced("no room"))
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     assert launched.created == 1
     assert not launched.is_there
 
@@ -53,7 +53,7 @@ def test_a_busy_queue_of_a_gang_scheduler_is_waited_for(launched: LaunchedJob, h
     launched.let_pass(0.3)
     launched.add_pods(launched.status("Running"), launched.status("Running"))
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
 
 
 def test_evicted_and_admitted_again(launched: LaunchedJob, hear: Callable[[], io.StringIO]) -> None:
@@ -71,7 +71,7 @@ def test_evicted_and_admitted_again(launched: LaunchedJob, hear: Callable[[], io
     launched.write("goes on", attempt="bbbbb")
     wait_until(lambda: "goes on" in launched.shown and said.getvalue().count("running on 2 nodes") == 2)
     launched.succeed(attempt="bbbbb")
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
     assert launched.created == 1
     assert launched.shown == ["started", "goes on"] == launched.stored_lines()
     assert not launched.is_there
@@ -88,7 +88,7 @@ def test_a_pod_that_is_evicted_from_its_node_is_said(launched: LaunchedJob, hear
     wait_until(lambda: sentence in said.getvalue())
     launched.change_pods(launched.status("Running"), launched.status("Running"))
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
 
 
 def test_a_job_that_lost_a_node_waits_for_its_place(launched: LaunchedJob, hear: Callable[[], io.StringIO]) -> None:
@@ -99,7 +99,7 @@ def test_a_job_that_lost_a_node_waits_for_its_place(launched: LaunchedJob, hear:
     wait_until(lambda: "running on 2 nodes" in said.getvalue())
     launched.change_pods(launched.status("Running"), launched.unplaced("no room"))
     with pytest.raises(JobEndedError, match=r"run on 2 nodes after 0 s \(placed 1 of 2: no room\)"):
-        end.result(20)
+        end.result(120)
 
 
 def test_an_adopted_job_has_waited_since_it_was_made(launched: LaunchedJob) -> None:
@@ -116,7 +116,7 @@ def test_signs_say_when_a_job_was_followed_and_for_how_long_it_has_worked(launch
     assert annotations["nofrost/spec"] == "a" * 64
     assert int(annotations["nofrost/worked-s"]) >= 0
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
@@ -136,7 +136,7 @@ def test_times_of_a_job_are_by_the_clock_of_the_server(
         launched.run()
         launched.wait_for_looks()
     launched.succeed()
-    assert end.result(20) == OUTPUT
+    assert end.result(120) == OUTPUT
 
 
 def test_the_deadline_counts_the_work_for_earlier_launchers(launched: LaunchedJob) -> None:

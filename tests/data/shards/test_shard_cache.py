@@ -52,7 +52,7 @@ def present(folder: Path, source: Source) -> set[int]:
 
 
 def wait_until(is_reached: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not is_reached():
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -254,7 +254,7 @@ def test_the_fetching_of_others_counts_and_is_waited_for(tmp_path: Path) -> None
         time.sleep(0.1)
         assert not contents
         unfinished.rename(tmp_path / source.shards[0].md5)
-    reader.join(20)
+    reader.join(120)
     assert contents == [b"\1"]
     assert present(tmp_path, source) == {1}
 

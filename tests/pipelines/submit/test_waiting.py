@@ -144,8 +144,8 @@ def test_a_run_that_takes_longer_than_asked_goes_on(kfp: Any, running: Api) -> N
     message = f"run run-1 has not ended after 0.2 s and goes on: see {kfp.url}/#/runs/details/run-1"
     began = time.monotonic()
     with pytest.raises(RunFailedError, match=message):
-        waited(running, timeout=0.2, poll=60.0)
-    assert time.monotonic() - began < 10
+        waited(running, timeout=0.2, poll=200.0)
+    assert time.monotonic() - began < 100
     assert kfp.count(SHOW) == 2, "at the beginning and at the end"
 
 
@@ -175,7 +175,7 @@ def test_waiting_survives_a_server_that_is_down_for_a_while(
     def restart() -> None:
         kfp.shutdown()
         kfp.socket.close()
-        missed.wait(20)
+        missed.wait(120)
         kfp.story = [{"state": "SUCCEEDED"}]
         kfp.socket = socket.create_server(kfp.server_address[:2])
         kfp.serve_forever(poll_interval=0.01)

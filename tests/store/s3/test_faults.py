@@ -225,7 +225,7 @@ def test_no_thread_outlives_an_error(store: Store, line: Any, folder: Path) -> N
     with pytest.raises(UserError):
         push(folder, store)
     for thread in [thread for thread in threading.enumerate() if thread.name == "store"]:
-        thread.join(30)
+        thread.join(120)
         assert not thread.is_alive()
 
 
@@ -245,6 +245,6 @@ def test_a_signal_ends_a_push_to_a_server_that_does_not_answer(signum: int, line
             time.sleep(0.01)
         process.send_signal(signum)
         begin = time.monotonic()
-        process.communicate(timeout=30)
-        assert time.monotonic() - begin < 10
+        process.communicate(timeout=120)
+        assert time.monotonic() - begin < 50
         assert process.returncode == (143 if signum == signal.SIGTERM else -signal.SIGINT)

@@ -19,7 +19,7 @@ import yaml
 
 from pipelines.local_nodes import free_port
 
-START_S = 20.0
+START_S = 120.0
 PACKAGES = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
