@@ -161,6 +161,10 @@ WRONG = {
         {"rows": {"st": ROW | {"suites": {"ood-quick": "ood-cifar10"}}}, "claims": []},
         "unknown suite of a column in rows.st.suites 'ood-quick'",
     ),
+    "recipe not run": (
+        {"rows": {"st": ROW | {"not_run": "r"}}, "claims": []},
+        "rows.st has a recipe or is a difference",
+    ),
     "other row": ({"rows": {"st": ROW | {"relative_to": "stt"}}, "claims": []}, "unknown row in rows.st"),
     "no suite": ({"columns": {"clean": {"title": "Clean"}}}, "columns.clean: suite is missing"),
     "no condition": ({"columns": {"clean": {"title": "C", "suite": "ood-quick"}}}, "condition is missing"),

@@ -47,14 +47,16 @@ def test_the_tables_of_a_study_share_their_rows(tmp_path: Path) -> None:
     ("tables", "row"),
     [
         (["wang2022-table-1", "wang2022-table-2"], "st"),
-        (["zeise2025-table-1", "zeise2025-table-3", "zeise2025-table-4"], "all-n-bn-a"),
+        (["zeise2025-table-1", "wang2022-table-1", "wang2022-table-2"], "st"),
         (["galloway2019-table-2", "galloway2019-table-3"], "vgg8"),
     ],
 )
 def test_tables_whose_rows_are_different_trainings_of_one_name_are_refused(
     tables: list[str], row: str, tmp_path: Path
 ) -> None:
-    message = rf"printed: row {row} of {tables[-1]} is another training than row {row} of {tables[0]}: make a study for"
+    message = (
+        rf"printed: row {row} of {tables[-1]} is another training than row {row} of {tables[-2]}: make a study for"
+    )
     with pytest.raises(UserError, match=message) as error:
         study(tmp_path, tables)
     assert "\n" not in str(error.value)
@@ -76,7 +78,7 @@ def test_what_a_row_sets_is_scaled_down_too(tmp_path: Path) -> None:
 
 
 def test_an_architecture_that_the_scale_lacks_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"architecture in scale\.model\.arch: 'cifar-resnet18'.*known are resnet8"):
+    with pytest.raises(UserError, match=r"value in scale\.model\.arch: 'cifar-resnet18'.*known are resnet8"):
         study(tmp_path, "zeise2025-table-1", scale={"model": {"arch": {"resnet8": "resnet8"}}})
 
 
@@ -92,3 +94,67 @@ def test_a_study_without_recipes_and_tables_says_what_to_write(tmp_path: Path) -
         study(tmp_path, [])
     with pytest.raises(UserError, match="unknown printed table or figure 'zeise2025-table-9'"):
         study(tmp_path, "zeise2025-table-9")
+
+
+class TestStarts:
+    """What rows start from, where it is no row of the table."""
+
+    def test_they_are_trained_after_the_rows_and_scaled_like_them(self, tmp_path: Path) -> None:
+        starts = {"all-n": {"base": "zeise2025-all-n", "optimiser": {"lr": 0.2}, "schedule": {"epochs": 9}}}
+        found = study(tmp_path, "zeise2025-table-6", starts=starts, scale={"schedule": {"epochs": 2}})
+        assert found.runs.recipe == ("all-n-bn-a", "all-n-bn-a-statistics", "all-n-bn-a-fine-tuned", "all-n")
+        assert (found.recipes["all-n"].optimiser.lr, found.recipes["all-n"].schedule.epochs) == (0.2, 2)
+
+    def test_a_row_stands_for_the_start_of_its_name(self, tmp_path: Path) -> None:
+        assert study(tmp_path, "zeise2025-table-1", starts={"all-n": "zeise2025-all-a"}) == study(
+            tmp_path, "zeise2025-table-1"
+        )
+
+    @pytest.mark.parametrize(
+        ("changes", "expected"),
+        [
+            ({"starts": ["all-n"]}, "starts: .*all-n.* is not a mapping: write names and recipes"),
+            ({"starts": {"all-n": "zeise2025-all"}}, "unknown recipe 'zeise2025-all'"),
+            (
+                {"starts": {"all-n": "zeise2025-all-n"}, "recipes": {"all-n-bn-a": "zeise2025-all-n-bn-a"}},
+                "starts stands",
+            ),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, changes: dict[str, Any], expected: str, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=expected) as error:
+            study(tmp_path, "zeise2025-table-6", **changes)
+        assert "\n" not in str(error.value)
+
+
+class TestBase:
+    """A study on another one has the rows of its own table."""
+
+    @pytest.fixture
+    def further(self, tmp_path: Path) -> Path:
+        tiny = {"recipes": {"all-n": {"optimiser": {"lr": 0.5}}, "all-n-bn-a": {"title": "t"}}, "note": "Tiny."}
+        changes = {"runs": {"recipe": ["all-n"], "seed": [0, 1]}, "note": "Table 1.", "sizes": {"tiny": tiny}}
+        study(
+            tmp_path,
+            "zeise2025-table-1",
+            recipes={"all-n": "zeise2025-all-n", "all-n-bn-a": "zeise2025-all-n-bn-a"},
+            **changes,
+        )
+        path = tmp_path / "further.yaml"
+        path.write_text("base: mine.yaml\nprinted: zeise2025-table-6\n", encoding="utf-8")
+        return path
+
+    def test_recipes_of_the_base_do_not_come_along_and_changes_of_shared_rows_do(self, further: Path) -> None:
+        found = load_study(further, size="tiny")
+        assert found.runs.recipe == ("all-n-bn-a", "all-n-bn-a-statistics", "all-n-bn-a-fine-tuned")
+        assert found.runs.seed == (0, 1)
+        assert found.recipes["all-n-bn-a"].title == "t"
+
+    def test_a_change_of_its_own_names_a_row(self, further: Path) -> None:
+        further.write_text(further.read_text() + "sizes: {tiny: {recipes: {all-n: {title: t}}}}\n", encoding="utf-8")
+        with pytest.raises(UserError, match=r"unknown name in .*sizes\.tiny\.recipes: 'all-n'"):
+            load_study(further, size="tiny")
+
+    def test_the_note_of_a_size_follows_that_of_the_study(self, further: Path) -> None:
+        assert load_study(further, size="tiny").note == "Table 1. Tiny."
+        assert load_study(further).note == "Table 1."

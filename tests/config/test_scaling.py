@@ -9,6 +9,7 @@ import pytest
 from nofrost.config import Recipe, load_recipe, shipped_names
 from nofrost.config.reading import read
 from nofrost.config.scaling import scaled
+from nofrost.errors import UserError
 from nofrost.train.schedule import lr_share
 
 SMALL = {
@@ -42,6 +43,15 @@ def test_every_shipped_recipe_can_be_scaled_in_all_of_its_phases(name: str, epoc
         assert (phase.attack.setting("steps") or 3) <= min(3, before.attack.setting("steps") or 3)
         assert phase.objective.name == before.objective.name
         assert (phase.trainable, phase.reset) == (before.trainable, before.reset)
+
+
+def test_a_mapping_has_a_smaller_value_for_that_of_each_recipe() -> None:
+    scale = {"attack": {"steps": {"30": 4, "10": 2}}, "schedule": {"batch_size": {"4096": 64, "1536": 24}, "epochs": 5}}
+    found = {name: small(name, scale) for name in ("xie2020-adv", "xie2020-alp-rmsprop")}
+    assert [recipe.attack.setting("steps") for recipe in found.values()] == [4, 2]
+    assert [recipe.schedule.batch_size for recipe in found.values()] == [64, 24]
+    with pytest.raises(UserError, match=r"value in scale\.attack\.steps: '10'.*known are 30"):
+        small("xie2020-alp-rmsprop", {"attack": {"steps": {"30": 4}}})
 
 
 def test_phases_keep_their_proportion_to_the_largest() -> None:

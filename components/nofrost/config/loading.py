@@ -1,8 +1,9 @@
 """Load recipes, suites and studies: shipped files by name, the user's by path, with overrides `--set key=value`.
 
 A file may name another one with ``base:`` and then states only changes to it. A study lists recipes and suites by name,
-by path, or spelled out, or names printed tables whose trainings are its recipes; its ``scale:`` makes all of its
-recipes smaller (`scaling.py`), and its ``sweep:`` multiplies them (`sweeps.py`).
+by path, or spelled out, or names printed tables whose trainings are its recipes, and under ``starts:`` the recipes that
+these start from where no row is one; its ``scale:`` makes all of its recipes smaller (`scaling.py`), and its ``sweep:``
+multiplies them (`sweeps.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -112,9 +113,12 @@ def study_as_yaml(study: Study) -> str:
 
 
 def _expand_study(values: dict[str, Any], origin: str, size: str | None = None) -> dict[str, Any]:
-    named_by = (origin,) if is_path(origin) else ()
+    named_by, values = ((origin,) if is_path(origin) else ()), dict(values)
+    starts = values.pop("starts", {})
     if "recipes" not in values:
-        values = {**values, "recipes": _printed_recipes(values.get("printed"))}
+        values["recipes"] = _printed_recipes(values.get("printed"), starts, origin)
+    elif starts:
+        raise UserError(f"{origin}: starts stands beside the recipes of printed tables: write these under recipes")
     values = of_size(values, origin, size)
     scale = values.pop("scale", {})
     recipes = _recipe_entries(values.get("recipes"), origin)
@@ -141,12 +145,15 @@ def _expand_study(values: dict[str, Any], origin: str, size: str | None = None) 
     return values
 
 
-def _printed_recipes(names: Any) -> dict[str, Any] | None:
-    """Return the trainings of printed tables as recipes of a study; None where it names no table.
+def _printed_recipes(names: Any, starts: Any, origin: str) -> dict[str, Any] | None:
+    """Return the trainings of printed tables as recipes of a study, and then `starts`; None where it names no table.
 
-    The settings of a row are part of its base: they say what the paper trained, which a study's scale then changes.
-    Two tables with different trainings under one name are refused by the study.
+    The settings of both are part of their base: they say what the paper trained, which a study's scale then changes.
+    Two tables with different trainings under one name are refused by the study. A row stands for a start of its name.
     """
+    if not isinstance(starts, Mapping):
+        where = f"{origin}: starts: {shortened(starts)}"
+        raise UserError(f"{where} is not a mapping: write names and recipes, such as all-n: zeise2025-all-n")
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
@@ -154,6 +161,8 @@ def _printed_recipes(names: Any) -> dict[str, Any] | None:
     for name in names:
         for run, recipe, settings in load_printed(name).trainings():
             found.setdefault(run, {"base": nested({"base": recipe, **settings})})
+    for name, start in starts.items():
+        found.setdefault(name, {"base": start if isinstance(start, Mapping) else {"base": start}})
     return found or None
 
 

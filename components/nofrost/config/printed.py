@@ -104,7 +104,8 @@ class PrintedRow(OmitEmpty, Schema):
     Attributes:
         label: in our words.
         recipe: name of a shipped recipe, with its settings `set`; null for what no recipe trains.
-        run: name of the recipe in a study, where several rows show one training; null: the name of the row.
+        run: name of the recipe in a study, the same in all tables that show the training; null: the name of the row.
+        not_run: why there is no recipe for it, where it is no difference either.
         dataset, threat: where they are not those of the table.
         suites: shipped suites that measure the row in the place of its columns', by the names of these, such as one
             with the budget of the row.
@@ -124,6 +125,7 @@ class PrintedRow(OmitEmpty, Schema):
     recipe: Name | None = None
     set: dict[str, Any] = Field(default_factory=dict)
     run: Name | None = None
+    not_run: str = ""
     dataset: dict[str, Any] = Field(default_factory=dict)
     threat: str = ""
     suites: dict[Name, Name] = Field(default_factory=dict)
@@ -180,6 +182,8 @@ class Printed(OmitEmpty, Schema):
                 for column in getattr(row, key):
                     if column not in self.columns:
                         raise unknown(f"column in rows.{name}.{key}", column, self.columns)
+            if row.not_run and (row.recipe or row.difference_of):
+                raise ValueError(f"rows.{name} has a recipe or is a difference, and a reason not_run: leave out one")
             for other in (row.relative_to, *(row.difference_of or ())):
                 if other is not None and other not in self.rows:
                     raise unknown(f"row in rows.{name}", other, self.rows)
@@ -244,13 +248,15 @@ class Printed(OmitEmpty, Schema):
     def run_of(self, row: str, column: str) -> str | None:
         """Return the recipe of a study that a value belongs to; None for a row that no recipe trains.
 
-        It bears the name of the row, unless the row has a `run`, or ``ROW-COLUMN`` where columns are trainings.
+        It bears the name of the row, or the row's `run`; where columns are trainings, that of the one of the two that
+        names the recipe, followed by that of the other one, if this has settings: ``ROW-COLUMN`` or ``COLUMN-ROW``.
         """
         entry, heading = self.rows[row], self.columns[column]
         if not (entry.recipe or heading.recipe) or entry.difference_of:
             return None
-        name = entry.run or row
-        return f"{name}-{column}" if heading.recipe or "set" in heading.model_fields_set else name
+        of_row, of_column = (entry.run or row, entry.set), (column, heading.set)
+        (name, _), (other, settings) = (of_column, of_row) if heading.recipe else (of_row, of_column)
+        return f"{name}-{other}" if settings else name
 
     def trainings(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Yield the trainings that the table is about: name of the recipe in a study, shipped recipe, settings."""

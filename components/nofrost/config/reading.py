@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from nofrost.config.base import Schema, merge
 from nofrost.config.recipe import Recipe
-from nofrost.config.sizes import with_inherited_changes
+from nofrost.config.sizes import for_other_rows, with_inherited_changes
 from nofrost.config.suite import AdversarialSuite, OodSuite
 from nofrost.config.sweeps import axes_over
 from nofrost.config.validation import error_of_file
@@ -77,14 +77,18 @@ def read(kind: Kind, name: object, named_by: tuple[str, ...] = ()) -> dict[str, 
 
 
 def on_its_base(kind: Kind, values: Mapping[str, Any], named_by: tuple[str, ...]) -> dict[str, Any]:
-    """Return `values` merged onto the file that its key ``base`` names; without that key, `values` itself."""
+    """Return `values` merged onto the file that its key ``base`` names; without that key, `values` itself.
+
+    A study that names printed tables, and no recipes, trains their rows: it has none of the recipes of its base.
+    """
     changes = dict(values)
-    base = changes.pop("base", None)
-    if base is None:
+    if (base := changes.pop("base", None)) is None:
         return changes
     below = read(kind, base, named_by)
     if kind == "study":
         below = with_inherited_changes(below)
+        if "printed" in changes and "recipes" not in changes:
+            below = for_other_rows(below)
         if "sweep" in changes:
             changes["sweep"], below["sweep"] = axes_over(below.get("sweep"), changes["sweep"]), None
     return merge(below, changes)

@@ -26,7 +26,6 @@ LENGTHS: tuple[Path, ...] = (
 )
 WHOLE_EPOCHS = ("schedule", "running_statistics_epochs")
 STEPS = ("attack", "steps")
-ARCH = ("model", "arch")
 
 
 def scaled(recipe: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,13 +37,13 @@ def scaled(recipe: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any
     steps are lowered to those of `scale` but never raised: the one step of Fast stays one. Batches of all images stay
     so.
 
-    Where ``model.arch`` of `scale` is a mapping, it has a smaller architecture for that of each recipe.
+    Where a value of `scale` is a mapping and that of the recipe is none, such as ``model.arch`` or ``attack.steps``, it
+    has a smaller value for that of each recipe.
 
     Both are mappings as read from files and not validated, since a study may add what a base omits. Values of
     the wrong type are left for the schema to reject.
     """
-    if isinstance(smaller := _at(scale, ARCH), Mapping):
-        scale = _with(scale, ARCH, _smaller(_at(recipe, ARCH), smaller))
+    scale = _for_recipe(scale, recipe)
     defaults = {key: value for key, value in recipe.items() if key != "phases"}
     result = merge(recipe, _changes(defaults, scale, {}))
     phases = recipe.get("phases")
@@ -59,10 +58,20 @@ def scaled(recipe: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-def _smaller(arch: Any, smaller: Mapping[str, Any]) -> Any:
-    if arch not in smaller:
-        raise unknown("architecture in scale.model.arch:", str(arch), smaller)
-    return smaller[arch]
+def _for_recipe(scale: Mapping[str, Any], recipe: Mapping[str, Any], where: str = "scale") -> dict[str, Any]:
+    """Return `scale` with the values that its mappings have for those of the recipe."""
+    result = dict(scale)
+    for key, smaller in scale.items():
+        value = recipe.get(key)
+        if not isinstance(smaller, Mapping) or value is None:
+            continue
+        if isinstance(value, Mapping):
+            result[key] = _for_recipe(smaller, value, f"{where}.{key}")
+        elif str(value) in smaller:
+            result[key] = smaller[str(value)]
+        else:
+            raise unknown(f"value in {where}.{key}:", str(value), smaller)
+    return result
 
 
 def _of_phase(values: Mapping[str, Any]) -> dict[str, Any]:

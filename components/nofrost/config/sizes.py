@@ -37,6 +37,20 @@ def _inherited(changes: Any) -> Any:
     return {**changes, "recipes": marked}
 
 
+def for_other_rows(base: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the base of a study that trains the rows of its own tables: without recipes, at any size."""
+    result: dict[str, Any] = _without_runs({key: value for key, value in base.items() if key != "recipes"})
+    if isinstance(sizes := result.get("sizes"), Mapping):
+        result["sizes"] = {name: _without_runs(size) for name, size in sizes.items()}
+    return result
+
+
+def _without_runs(values: Any) -> Any:
+    if not isinstance(values, Mapping) or not isinstance(runs := values.get("runs"), Mapping):
+        return values
+    return {**values, "runs": {key: value for key, value in runs.items() if key != "recipe"}}
+
+
 def sizes_of(study: Mapping[str, Any], origin: str) -> dict[str, Mapping[str, Any]]:
     """Return the sizes of a study as read from the file `origin`, ``paper`` last; none where it has none.
 
@@ -62,6 +76,8 @@ def sizes_of(study: Mapping[str, Any], origin: str) -> dict[str, Mapping[str, An
 def of_size(study: Mapping[str, Any], origin: str, size: str | None) -> dict[str, Any]:
     """Return the study, as read from the file `origin`, in this size; None: as it stands.
 
+    The note of a size follows that of the study.
+
     Raises:
         UserError: the study does not have the size, or the size changes a recipe, an axis or a suite that the study
             does not have.
@@ -78,6 +94,8 @@ def of_size(study: Mapping[str, Any], origin: str, size: str | None) -> dict[str
     changes = dict(sizes[size])
     if "recipes" in changes and isinstance(recipes := values.get("recipes"), list):
         values["recipes"] = {name: name for name in recipes if isinstance(name, str)}
+    if isinstance(note := values.get("note"), str) and isinstance(changes.get("note"), str):
+        changes["note"] = f"{note} {changes['note']}"
     where = f"{origin}: sizes.{size}"
     if "recipes" in changes:
         recipes = changes.pop("recipes")

@@ -179,7 +179,7 @@ class PrintedComparison:
         row, column = self.printed.rows[value.row], self.printed.columns[value.column]
         name = self.printed.run_of(value.row, value.column)
         if name is None:
-            raise NotMeasuredError("no recipe trains it")
+            raise NotMeasuredError(row.not_run or "no recipe trains it")
         if name not in self.runs:
             raise NotMeasuredError(SWEPT if name in self.swept else NOT_RUN)
         is_share = column.measure in _SHARES
