@@ -154,6 +154,19 @@ def test_batch_norms_and_weights_are_shown_by_recipe_and_branch(tree: Any) -> No
         assert words in text, words
 
 
+@pytest.mark.parametrize(
+    ("layer", "expected"), [("layer0", "network.layer0, that is"), ("stem", "network.layer1, that is")]
+)
+def test_the_layer_that_the_suite_names_is_shown_where_there_is_one(
+    layer: str, expected: str, make_tree: Callable[..., Any]
+) -> None:
+    tree = make_tree("runs.recipe=[st]", f"suites.adversarial.quick.properties.batch_norm.layer={layer}")
+    add_properties(tree.runs, "st")
+    add_layers(tree.runs, "st", ("all",))
+    text, _ = shown(tree, layers)
+    assert f"({expected} {layer} or, where there is none, number 15" in text
+
+
 def test_the_report_has_the_sections_and_unique_ids(tree: Any) -> None:
     for recipe in ("st", "mbnat"):
         add_properties(tree.runs, recipe)

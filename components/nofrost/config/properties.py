@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from nofrost.config.attack import AttackSpec
-from nofrost.config.base import Settings, truth_value
+from nofrost.config.base import LaterKeys, Settings, truth_value
 from nofrost.config.fraction import PixelFraction
 from nofrost.config.image_subset import ImageSubset
 
@@ -60,13 +60,19 @@ class BoundaryDistance(Settings):
     queries: int = Field(default=10_000, ge=1)
 
 
-class BatchNormSpec(Settings):
+class BatchNormSpec(LaterKeys, Settings):
     """Running statistics and affine parameters of every batch norm, and the statistics that `mini_batches` of
-    `batch_size` test images have there: clean, and after `attack` within the suite's threat (null: clean alone)."""
+    `batch_size` test images have there: clean, and after `attack` within the suite's threat (null: clean alone).
+
+    A report shows the `layer` of this name in the network, such as ``layer2.0.bn2``; null, and for networks without
+    it, the 15th batch norm (wang2022 figure 1), or the middle one of fewer."""
+
+    later_keys: ClassVar[tuple[str, ...]] = ("layer",)
 
     mini_batches: int = Field(default=2, ge=0)
     batch_size: int = Field(default=128, ge=2)
     attack: AttackSpec | None = AttackSpec(name="pgd", steps=20, keep="last")
+    layer: str | None = Field(default=None, min_length=1)
 
 
 class FoolingImagesSpec(Settings):

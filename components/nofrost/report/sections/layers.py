@@ -32,8 +32,9 @@ def layers(attacked: Attacked) -> Section | None:
     ]
     blocks: list[Block] = []
     if batch_norms:
-        blocks += [_introduction(), _gains_and_shifts(batch_norms), _statistics(batch_norms)]
-        blocks += _channels(batch_norms)
+        layer = _named_layer(attacked)
+        blocks += [_introduction(), _gains_and_shifts(batch_norms), _statistics(batch_norms, layer)]
+        blocks += _channels(batch_norms, layer)
     if weight_norms:
         blocks.append(_weights(weight_norms))
     if all("tilting_angle" in run.adversarial.properties for run in attacked.runs):
@@ -44,6 +45,12 @@ def layers(attacked: Attacked) -> Section | None:
     if len(seed) > 1:
         blocks.insert(0, Paragraph(f"The training with seed {seed[0]} of each recipe is shown."))
     return Section("layers", "Batch norm statistics and weights", "Layers", blocks)
+
+
+def _named_layer(attacked: Attacked) -> str | None:
+    """Return the layer that the suite names, if a network has it."""
+    properties = attacked.suite.properties
+    return properties.batch_norm.layer if properties and properties.batch_norm else None
 
 
 def _introduction() -> Paragraph:
@@ -76,46 +83,47 @@ def _gains_and_shifts(batch_norms: Sequence[tuple[RecipeRuns[AttackedRun], Branc
     return Figure(caption, panels)
 
 
-def _statistics(batch_norms: Sequence[tuple[RecipeRuns[AttackedRun], Branches]]) -> Figure:
+def _statistics(batch_norms: Sequence[tuple[RecipeRuns[AttackedRun], Branches]], layer: str | None) -> Figure:
     shared = [(recipe, branches["all"]) for recipe, branches in batch_norms if "all" in branches]
     panels, names = [], []
     if shared:
-        groups = [(recipe.position, True, *_running(_shown(norms))) for recipe, norms in shared]
+        groups = [(recipe.position, True, *_running(_shown(norms, layer))) for recipe, norms in shared]
         words = "Running mean against running variance of each channel, " + text.listed(
             recipe.name for recipe, _ in shared
         )
         panels.append(Panel("one batch norm", figures.statistics_scatter("statistics", groups), f"{words}."))
-        names += [_shown(norms).layer for _, norms in shared]
+        names += [_shown(norms, layer).layer for _, norms in shared]
     for recipe, branches in batch_norms:
         if "clean" in branches:
             groups = [
-                (recipe.position, branch == "adversarial", *_running(_shown(branches[branch])))
+                (recipe.position, branch == "adversarial", *_running(_shown(branches[branch], layer)))
                 for branch in ("clean", "adversarial")
             ]
             svg = figures.statistics_scatter(f"statistics-{recipe.position}", groups)
             words = f"Running mean against running variance of each channel in both branches of {recipe.name}."
             panels.append(Panel(f"{recipe.name}, both branches", svg, words, recipe.position))
-            names.append(_shown(branches["clean"]).layer)
+            names.append(_shown(branches["clean"], layer).layer)
+    named = f"that is {layer} or, where there is none, " if layer else ""
     caption = (
-        f"Running statistics of one layer ({text.listed(dict.fromkeys(names))}, number {FIFTEENTH} or else the middle "
-        "one of the batch norms): one point per channel. Of a mixture the clean branch is open, the adversarial one "
-        "filled."
+        f"Running statistics of one layer ({text.listed(dict.fromkeys(names))}, {named}number {FIFTEENTH} or else the "
+        "middle one of the batch norms): one point per channel. Of a mixture the clean branch is open, the adversarial "
+        "one filled."
     )
     return Figure(caption, panels, [(recipe.name, recipe.position) for recipe, _ in batch_norms])
 
 
-def _channels(batch_norms: Sequence[tuple[RecipeRuns[AttackedRun], Branches]]) -> Iterator[Figure]:
+def _channels(batch_norms: Sequence[tuple[RecipeRuns[AttackedRun], Branches]], layer: str | None) -> Iterator[Figure]:
     """Yield the figure of a mixture's two branches, and that of mini-batches, where there is one."""
     branch_panels: list[Panel] = []
     batch_panels: list[Panel] = []
     for recipe, branches in batch_norms:
         if "clean" in branches:
-            clean, adversarial = (_running(_shown(branches[branch])) for branch in ("clean", "adversarial"))
+            clean, adversarial = (_running(_shown(branches[branch], layer)) for branch in ("clean", "adversarial"))
             rows = _random_channels(len(clean[0]))
             sources = {"adversarial": _select(adversarial, rows), "clean": _select(clean, rows)}
             branch_panels.append(_panel(f"branches-{recipe.position}", recipe, recipe.name, sources))
         for title, norms in _titled(recipe, branches):
-            norm = _shown(norms)
+            norm = _shown(norms, layer)
             if norm.mini_batches and "mean" in norm.state:
                 rows = _random_channels(len(norm.state["mean"]))
                 sources = {"running": _select(_running(norm), rows)}
@@ -196,7 +204,11 @@ def _power(exponent: float | None) -> Cell:
     return Cell("0" if exponent is None else f"10^{exponent:.1f}")
 
 
-def _shown(norms: Sequence[BatchNorm]) -> BatchNorm:
+def _shown(norms: Sequence[BatchNorm], layer: str | None) -> BatchNorm:
+    """Return the batch norm of this name, or else the one that stands for a network's."""
+    for norm in norms:
+        if norm.layer.removeprefix("network.") == layer:
+            return norm
     return norms[FIFTEENTH - 1] if len(norms) >= FIFTEENTH else norms[len(norms) // 2]
 
 
