@@ -29,6 +29,13 @@ def prepare(spec: str, source: str, store: str) -> str:
 
 
 @component
+def prepare_further(spec: str, name: str, source: str, store: str) -> str:
+    from nofrost import tasks
+
+    return tasks.prepare(spec, source, store, name)
+
+
+@component
 def prepare_test_sets(spec: str, suite_id: str, source: str, dataset: str, store: str) -> str:
     from nofrost import tasks
 
@@ -194,6 +201,37 @@ def report(
     return output
 
 
+# The same for a study of several datasets, whose further ones are no input above: an input more would be another
+# component to Kubeflow's cache.
+@component
+def report_on_datasets(
+    study: str,
+    dataset: str,
+    augmentation: str,
+    further: list[str],
+    trained: list[str],
+    adversarial: list[str],
+    ood: list[str],
+    gate: str,
+    store: str,
+    html: dsl.Output[dsl.HTML],
+    markdown: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+) -> str:
+    import json
+    from pathlib import Path
+
+    from nofrost import tasks
+
+    inputs = [*further, *trained, *adversarial, *ood]
+    output, accuracies = tasks.report(study, dataset, augmentation, inputs, store, html.path, markdown.path, gate)
+    for name, accuracy in accuracies.items():
+        metrics.log_metric(name, accuracy)
+    Path(metrics.path).write_text(json.dumps(accuracies))
+    return output
+
+
+# What is prepared beside the dataset (test sets, and further datasets with their augmentations) is one list.
 @component
 def write_candidate(
     study: str,

@@ -83,7 +83,8 @@ def make_report_pipeline(plan: StudyPlan, outputs: Mapping[str, Any], settings: 
     Args:
         plan: of the whole study.
         outputs: of all parts together, with the keys of ``outputs.json``: texts for `dataset` and `augmentation`,
-            lists for `test_sets`, `trained`, `adversarial` and `ood`.
+            lists for `test_sets` (and after them further datasets, each with its augmentation), `trained`,
+            `adversarial` and `ood`.
     """
     graph = _Graph(plan, settings)
     champion = graph.champion_pipeline() if plan.champion else None
@@ -135,6 +136,7 @@ class _Graph:
         dataset = self.place(prepared, "prepare", stage_image).output
         test_sets = {suite: self._test_sets(suite, stage_image, data_ref, dataset, store) for suite in plan.ood}
         augmentation = self._augmentation(stage_image, spec=plan.augmentation, dataset=dataset, store=store)
+        inputs = {"": (dataset, augmentation), **self._further(stage_image, data_ref, store)}
         runs: dict[tuple[str, str], Any] = {}
         for run in plan.runs:
             # What it would start from may be in another part of the study: then it trains all of its phases.
@@ -143,13 +145,16 @@ class _Graph:
                 recipe=run.recipe,
                 recipe_id=run.recipe_id,
                 seed=run.seed,
-                dataset=dataset,
-                augmentation=augmentation,
+                dataset=inputs[run.dataset][0],
+                augmentation=inputs[run.dataset][1],
                 store=store,
                 stage_image=stage_image,
                 train_image=train_image,
                 **({"start": first["trained"] if first else ""} if plan.has_starts else {}),
-                **dict(zip(_numbered("test_sets", plan.ood), test_sets.values(), strict=True)),
+                **{
+                    name: "" if run.dataset else sets
+                    for name, sets in zip(_numbered("test_sets", plan.ood), test_sets.values(), strict=True)
+                },
             )
             task.set_caching_options(self.settings.caching).set_display_name(f"{run.recipe_id}, seed {run.seed}")
             runs[run.recipe_id, run.seed] = task.outputs
@@ -157,8 +162,21 @@ class _Graph:
         by_stage = {
             stage: [run[name] for run in runs.values() for name in of_stage] for stage, of_stage in names.items()
         }
-        common = {"dataset": dataset, "test_sets": list(test_sets.values()), "augmentation": augmentation}
+        further = [output for name, outputs in inputs.items() if name for output in outputs]
+        common = {"dataset": dataset, "test_sets": [*test_sets.values(), *further], "augmentation": augmentation}
         return {**common, **by_stage}
+
+    def _further(self, image: str, data_ref: str, store: str) -> dict[str, tuple[Any, Any]]:
+        """Add the tasks that make the further datasets and their augmentations; return their outputs by name."""
+        made = {}
+        for further in self.plan.further:
+            source = data_ref if further.is_inside else ""
+            prepared = components.prepare_further(spec=further.dataset, name=further.name, source=source, store=store)
+            prepared.set_display_name(f"prepare {further.name}")
+            dataset = self.place(prepared, "prepare", image).output
+            inputs = {"spec": further.augmentation, "dataset": dataset, "store": store}
+            made[further.name] = dataset, self._augmentation(image, of=f" {further.name}", **inputs)
+        return made
 
     def resolve(self, store: str, image: str, data_ref: str, schedule: str = "") -> Mapping[str, Any]:
         """Add the task that finds what is newest; return its outputs `source`, `champion` and `checkpoint`."""
@@ -189,7 +207,11 @@ class _Graph:
         study, run = self.plan.study, dsl.PIPELINE_JOB_ID_PLACEHOLDER
         gate = self._gate(champion, outputs, store, image, newest) if champion else ""
         shown = {key: value for key, value in outputs.items() if key != "test_sets"}
-        rendered = components.report(study=study, **shown, gate=gate, store=store)
+        if self.plan.further:
+            further = outputs["test_sets"][len(self.plan.ood) :]
+            rendered = components.report_on_datasets(study=study, further=further, **shown, gate=gate, store=store)
+        else:
+            rendered = components.report(study=study, **shown, gate=gate, store=store)
         report = self.place(rendered, "report", image).outputs["Output"]
         written = components.write_candidate(
             study=study, source=newest["source"], **outputs, report=report, run=run, image=image, store=store
@@ -221,14 +243,27 @@ class _Graph:
         evaluated.set_caching_options(self.settings.caching)
         decided = components.gate(
             study=plan.study,
-            adversarial=_of_suite(attacked, plan.adversarial, outputs["adversarial"]),
-            ood=_of_suite(shifted, plan.ood, outputs["ood"]),
+            adversarial=self._of_suite(attacked, plan.adversarial, outputs["adversarial"]),
+            ood=self._of_suite(shifted, plan.ood, outputs["ood"]),
             champion=newest["champion"],
             champion_adversarial=evaluated.outputs["adversarial"],
             champion_ood=evaluated.outputs["ood"] if shifted else "",
             store=store,
         )
         return self.place(decided, "report", image).output
+
+    def _of_suite(
+        self, suite: PlannedSuite | None, suites: Sequence[PlannedSuite], outputs: Sequence[Any]
+    ) -> list[Any]:
+        """Return the outputs of one suite, of the runs on the dataset of the study; none without a suite.
+
+        Args:
+            outputs: of all runs with all `suites`.
+        """
+        if suite is None:
+            return []
+        of_runs = zip(self.plan.runs, outputs[suites.index(suite) :: len(suites)], strict=True)
+        return [output for run, output in of_runs if not run.dataset]
 
     def champion_pipeline(self) -> BaseComponent:
         """Return the pipeline that evaluates the champion. kfp wants it to be made before the pipeline that uses it."""
@@ -281,11 +316,11 @@ class _Graph:
             made.set_display_name(f"prepare-test-sets {suite.suite_id}")
         return self.place(made, "prepare", image).output
 
-    def _augmentation(self, image: str, **inputs: Any) -> Any:
-        """Add the augmentation: in one task, or all shards and their merge."""
+    def _augmentation(self, image: str, of: str = "", **inputs: Any) -> Any:
+        """Add the augmentation: in one task, or all shards and their merge; `of` names a further dataset."""
 
         def add(task: PipelineTask, part: str) -> Any:
-            return self.place(task.set_display_name(f"augment{part}"), "augment", image).output
+            return self.place(task.set_display_name(f"augment{of}{part}"), "augment", image).output
 
         names = shard_names(self.settings.augment_shards)
         shards = [add(components.augment_shard(**inputs, shard=name), f", {name}") for name in names]
@@ -357,8 +392,3 @@ def _nested(function: Callable[..., Any], name: str, inputs: Sequence[str], outp
 def _numbered(name: str, suites: Iterable[PlannedSuite]) -> list[str]:
     """Return a name of an input or output for each suite: `name` for the first, then `name_2` and so on."""
     return [name if number == 1 else f"{name}_{number}" for number, _ in enumerate(suites, 1)]
-
-
-def _of_suite(suite: PlannedSuite | None, suites: Sequence[PlannedSuite], outputs: Sequence[Any]) -> list[Any]:
-    """Return the outputs of one suite, from those of all runs with all `suites`; none without a suite."""
-    return list(outputs[suites.index(suite) :: len(suites)]) if suite else []

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nofrost.config import OodSuite, Study, TestSets, study_as_yaml
+from nofrost.config import DatasetSpec, OodSuite, Study, TestSets, study_as_yaml
 from nofrost.config.base import Schema
 from nofrost.config.trainings import starts_in
 from nofrost.errors import UserError
@@ -23,12 +23,28 @@ class RunPlan:
     Attributes:
         recipe: the recipe as JSON.
         start: id of the recipe whose training with this seed has done the first phases of this one; empty for none.
+        dataset: name of the further dataset that it is on; empty for the dataset of the study.
     """
 
     recipe_id: str
     seed: str
     recipe: str
     start: str = ""
+    dataset: str = ""
+
+
+@dataclass(frozen=True)
+class PlannedDataset:
+    """A further dataset and its augmentation, as JSON.
+
+    Attributes:
+        is_inside: whether its path is inside the source of the dataset of the study: it begins with the name of that.
+    """
+
+    name: str
+    dataset: str
+    augmentation: str
+    is_inside: bool = True
 
 
 @dataclass(frozen=True)
@@ -51,6 +67,7 @@ class StudyPlan:
     Attributes:
         study: all of it, as YAML.
         dataset, augmentation: its parts, as JSON.
+        further: its further datasets.
         champion: the name of the study if it has a gate; empty otherwise.
         gate_suites: the suites that the gate compares on: an adversarial one, and an ood suite if there is one.
     """
@@ -63,6 +80,7 @@ class StudyPlan:
     runs: tuple[RunPlan, ...]
     champion: str = ""
     gate_suites: tuple[PlannedSuite | None, PlannedSuite | None] = (None, None)
+    further: tuple[PlannedDataset, ...] = ()
 
     @property
     def has_starts(self) -> bool:
@@ -83,13 +101,13 @@ def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
     study = check_study(study)
     _check_files(study)
     _check_batches(study, gpus, nodes)
-    recipes = {name: _as_text(study.recipes[name]) for name in study.runs.recipe}
+    recipes = {name: _as_text(study.recipes[name]) for name in study.runs.recipes}
     adversarial = {name: PlannedSuite(name, _as_text(suite)) for name, suite in study.suites.adversarial.items()}
     ood = {
         name: PlannedSuite(name, _as_text(suite), _as_text(_inside_source(study, name, suite)))
         for name, suite in study.suites.ood.items()
     }
-    first = starts_in(study.trainings, study.runs.recipe)
+    first = starts_in(study.trainings | study.further.trainings, study.runs.recipes)
     attacked, shifted = study.gate_suites if study.gate else (None, None)
     return StudyPlan(
         study=to_ascii(study_as_yaml(study)),
@@ -98,12 +116,18 @@ def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
         adversarial=tuple(adversarial.values()),
         ood=tuple(ood.values()),
         runs=tuple(
-            RunPlan(name, str(seed), recipes[name], first.get(name, ""))
-            for name in _in_order(study.runs.recipe, first)
+            RunPlan(name, str(seed), recipes[name], first.get(name, ""), dataset)
+            for dataset, names in study.runs.by_dataset.items()
+            for name in _in_order(names, first)
             for seed in study.runs.seed
         ),
         champion=study.name if study.gate else "",
         gate_suites=(adversarial.get(attacked or ""), ood.get(shifted or "")),
+        further=tuple(
+            PlannedDataset(name, _as_text(spec), _as_text(study.augmentations[name]), is_inside)
+            for name in study.datasets
+            for spec, is_inside in [_with_place(study, name)]
+        ),
     )
 
 
@@ -140,33 +164,53 @@ def _inside_source(study: Study, suite_id: str, suite: OodSuite) -> TestSets:
     Raises:
         UserError: one is elsewhere on this machine.
     """
-    from nofrost.prepare import resolve_source, resolve_test_set
+    from nofrost.prepare import resolve_test_set
 
-    root = Path(os.path.normpath(study.dataset.path))
-    needs_path = resolve_source(study.dataset, study.name, ("dataset",)).needs_path
-    has_source = needs_path and not is_remote(study.dataset.path)
     specs = {}
     for name, spec in suite.test_sets.items():
-        path = Path(os.path.normpath(spec.path))
         source = resolve_test_set(name, spec, None, study.name, ("suites", "ood", suite_id, "test_sets"))
-        if not source.needs_path or is_remote(spec.path):
-            specs[name] = spec
-        elif has_source and path.is_relative_to(root):
-            specs[name] = spec.model_copy(update={"path": (root.name / path.relative_to(root)).as_posix()})
-        else:
-            raise UserError(
-                f"suites.ood.{suite_id}.test_sets.{name}.path is not inside dataset.path, and containers have no other "
-                "files of this machine: move it there, or store it with `nofrost store push` and use the ref that it "
-                "prints"
-            )
+        where = f"suites.ood.{suite_id}.test_sets.{name}.path"
+        path = _place(study, spec.path, where) if source.needs_path else spec.path
+        specs[name] = spec.model_copy(update={"path": path})
     return TestSets(test_sets=specs)
+
+
+def _with_place(study: Study, name: str) -> tuple[DatasetSpec, bool]:
+    """Return a further dataset as a task finds it, and whether its path begins with the name of ``dataset.path``.
+
+    Raises:
+        UserError: it is elsewhere on this machine.
+    """
+    from nofrost.prepare import resolve_source
+
+    spec = study.datasets[name]
+    if not resolve_source(spec, study.name, ("datasets", name)).needs_path:
+        return spec, False
+    path = _place(study, spec.path, f"datasets.{name}.path")
+    return spec.model_copy(update={"path": path}), not is_remote(path)
+
+
+def _place(study: Study, path: str, where: str) -> str:
+    """Return a path inside of ``dataset.path`` with the name of that as its beginning; a remote one as it is."""
+    from nofrost.prepare import resolve_source
+
+    root, inside = Path(os.path.normpath(study.dataset.path)), Path(os.path.normpath(path))
+    needs_path = resolve_source(study.dataset, study.name, ("dataset",)).needs_path
+    if is_remote(path):
+        return path
+    if needs_path and not is_remote(study.dataset.path) and inside.is_relative_to(root):
+        return (root.name / inside.relative_to(root)).as_posix()
+    raise UserError(
+        f"{where} is not inside dataset.path, and containers have no other files of this machine: move it there, or "
+        "store it with `nofrost store push` and use the ref that it prints"
+    )
 
 
 def _check_batches(study: Study, gpus: int, nodes: int) -> None:
     """Raise UserError if the processes of a training cannot share a batch equally, which each would say on its node."""
     from nofrost.train.shares import check_batches
 
-    for name in study.runs.recipe:
+    for name in study.runs.recipes:
         try:
             check_batches(study.recipes[name], nodes * max(gpus, 1))
         except UserError as error:

@@ -55,6 +55,9 @@ def _check_report(plan: StudyPlan, packages: Packages, arguments: dict[str, str]
     folders = [f"runs/{run.recipe_id}/seed-{run.seed}" for run in plan.runs]
     outputs: dict[str, Any] = {key: _made_up(f"data/{key}") for key in COMMON}
     outputs["test_sets"] = [_made_up(f"data/test-sets/{suite.suite_id}") for suite in plan.ood]
+    outputs["test_sets"] += [
+        _made_up(f"data/{kind}/{further.name}") for further in plan.further for kind in ("datasets", "augmentations")
+    ]
     outputs["trained"] = [_made_up(f"{folder}/train") for folder in folders]
     for kind, suites in (("adversarial", plan.adversarial), ("ood", plan.ood)):
         outputs[kind] = [

@@ -26,8 +26,12 @@ Instance = tuple[str, ...]  # a stage, and of a run also its recipe and seed
 
 def instance(graph: PackageGraph, task: tuple[str, ...]) -> Instance:
     """The stage of dvc.yaml that a task belongs to: shards and their merge are one evaluation, a job is a training."""
-    kind = graph.kind(task).replace("launch", "train")
+    kind = graph.kind(task).replace("launch", "train").removesuffix("-on-datasets")
     if len(task) < 3:
+        if kind in ("augment", "augment-shard"):
+            return ("augment", *instance(graph, graph.value(task, "dataset").task)[1:])
+        if kind == "prepare-further":
+            return ("prepare", graph.value(task, "name"))
         return (kind, graph.value(task, "suite_id")) if kind == "prepare-test-sets" else (kind,)
     if graph.kind(task[:-1]) == "champion":
         return ("champion",)
@@ -43,30 +47,52 @@ def instance(graph: PackageGraph, task: tuple[str, ...]) -> Instance:
 def instances(matrix: dict[str, str], plan: StudyPlan) -> Iterator[dict[str, str]]:
     """The values of the matrix of a stage for each of its instances."""
     of_plan = {"${suites.adversarial}": plan.adversarial, "${suites.ood}": plan.ood}
-    for run in plan.runs if "recipe" in matrix else [None]:
+    on_dataset = [run for run in plan.runs if not run.dataset]
+    for run in on_dataset if "recipe" in matrix else [None]:
         of_run = {"recipe": run.recipe_id, "seed": run.seed} if run else {}
         for suite in of_plan[matrix["suite"]] if "suite" in matrix else [None]:
             yield {**of_run, **({"suite": suite.suite_id} if suite else {})}
 
 
-def trainings(plan: StudyPlan) -> Iterator[dict[str, str]]:
-    """The values of each training, as a study has them in its key `trainings`."""
-    for run in plan.runs:
-        needs = f"runs/{run.start}/seed-{run.seed}/train" if run.start else "data/dataset"
-        yield {"options.recipe": run.recipe_id, "options.seed": run.seed, "needs": needs}
+def items(foreach: str, plan: StudyPlan) -> Iterator[dict[str, str]]:
+    """The values of each instance, as a study has them in the key that `foreach` names."""
+    suites = {"${further.adversarial}": plan.adversarial, "${further.ood}": plan.ood}
+    if foreach == "${datasets}":
+        yield from ({"key": further.name, "item.path": "data/source"} for further in plan.further)
+    for run in plan.runs if foreach != "${datasets}" else ():
+        recipe = {"recipe": run.recipe_id, "seed": run.seed}
+        if foreach in suites and run.dataset:
+            for suite in suites[foreach]:
+                yield {f"item.{key}": value for key, value in recipe.items()} | {
+                    "item.suite": suite.suite_id,
+                    "item.dataset": run.dataset,
+                }
+        elif foreach == ("${further.trainings}" if run.dataset else "${trainings}"):
+            dataset = f"data/datasets/{run.dataset}" if run.dataset else "data/dataset"
+            needs = f"runs/{run.start}/seed-{run.seed}/train" if run.start else dataset
+            options = {f"item.options.{key}": value for key, value in recipe.items()}
+            yield {**options, "item.needs": needs, "item.dataset": run.dataset}
 
 
 def edges_of_dvc(plan: StudyPlan) -> set[tuple[Instance, Instance]]:
     """Pairs of stages of dvc.yaml, written out for a study, of which the second reads an output of the first."""
     stages: dict[Instance, tuple[list[str], list[str]]] = {}
     for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items():
-        for values in trainings(plan) if "foreach" in stage else instances(stage.get("matrix", {}), plan):
+        of_matrix = (
+            {f"item.{key}": value for key, value in values.items()}
+            for values in instances(stage.get("matrix", {}), plan)
+        )
+        for values in items(stage["foreach"], plan) if "foreach" in stage else of_matrix:
             paths = [
-                [re.sub(r"\${item\.([\w.]+)}", lambda match, v=values: v[match[1]], path) for path in described[key]]
+                [
+                    re.sub(r"\${(key|item\.[\w.]+)}", lambda match, v=values: v[match[1]], path)
+                    for path in described[key]
+                ]
                 for described in [stage.get("do", stage)]
                 for key in ("deps", "outs")
             ]
-            stages[(name, *(value for key, value in values.items() if key != "needs"))] = (paths[0], paths[1])
+            told = (value for key, value in values.items() if key not in ("item.needs", "item.dataset", "item.path"))
+            stages[(name.removesuffix("-further"), *told)] = (paths[0], paths[1])
     return {
         (maker, reader)
         for maker, (_, outs) in stages.items()
@@ -116,7 +142,7 @@ def test_the_tasks_are_one_for_each_stage_shard_merge_and_note(recipes: int, see
     assert len(tasks) == 9 + 2 * evaluations + recipes * seeds * (1 + 2 * evaluations)
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     assert {instance(graph, task)[0] for task in tasks} == {
-        *stages,
+        *(name for name in stages if not name.endswith("-further")),
         *CHAMPION,
         "write-candidate",
         "finish",

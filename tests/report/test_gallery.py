@@ -6,6 +6,7 @@ import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -21,11 +22,7 @@ from nofrost.report.highlights import HIGHLIGHTS, read_highlights
 from nofrost.results import StudyRecord, write_result
 from tests.report.study_on_disk import Tree
 
-STUDIES = {
-    "b-study": ("wang2022-table-3", ["sat", "nofrost"]),
-    "a-study": ("xie2020-table-1", ["adv", "clean"]),
-    "digits": ("", ["sat"]),
-}
+STUDIES = {"b-study": ("wang2022-table-3", ["sat", "nofrost"]), "a-study": ("xie2020-table-1", ["adv", "clean"])}
 RECORD = StudyRecord(
     study="b-study",
     size="small",
@@ -43,7 +40,7 @@ RECORD = StudyRecord(
 
 
 @pytest.fixture(scope="module")
-def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def papers(tmp_path_factory: pytest.TempPathFactory, whole: Any) -> Path:
     """Two studies of papers and one of none, each in a folder as `nofrost study run` leaves it; not to be changed."""
     folder = tmp_path_factory.mktemp("papers")
     printed = {"sat": "sat", "nofrost": "nofrost", "adv": "sat", "clean": "st"}
@@ -52,20 +49,18 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "base": "digits",
             "name": name,
             "title": f"Rows of <{table}>",
-            "printed": [table] if table else [],
+            "printed": table,
             "size": "small",
             "recipes": {row: printed[row] for row in rows},
             "runs": {"recipe": rows},
-            "suites": {
-                "adversarial": {"quick": {"base": "adversarial-quick", "steps_curve": None, "properties": None}},
-                "ood": {"quick": None},
-            },
+            "suites": {"ood": {"quick": {"base": "ood-quick", "corruptions": ["contrast"]}}},
         }
         (folder / name).mkdir()
         path = folder / name / "study.yaml"
         path.write_text(yaml.safe_dump(values), encoding="utf-8")
         Tree(folder / name, load_study(path)).report()
     write_result(folder / "b-study" / "record.json", RECORD)
+    shutil.copytree(whole[1], folder / "digits" / "report")
     return folder
 
 

@@ -152,7 +152,7 @@ def recipe(**changes: Any) -> Recipe:
 def test_recipes_of_zeise2025_start_from_the_training_of_all_layers() -> None:
     names = [f"zeise2025-{name}" for name in ("all-a", "all-n", "all-n-bn-a", "all-a-bn-n", "all-n-rest-a")]
     recipes = {name: load_recipe(name) for name in names}
-    assert find_starts(recipes, names) == {
+    assert find_starts(recipes, [names]) == {
         "zeise2025-all-n-bn-a": "zeise2025-all-n",
         "zeise2025-all-a-bn-n": "zeise2025-all-a",
         "zeise2025-all-n-rest-a": "zeise2025-all-n",
@@ -165,8 +165,8 @@ def test_the_longest_beginning_is_taken() -> None:
         "one": recipe(),
         "two": recipe(phases={"natural": {}, "robust": ROBUST}),
     }
-    assert find_starts(recipes, recipes) == {"three": "two", "two": "one"}
-    assert find_starts(recipes, ["three", "one"]) == {"three": "one"}
+    assert find_starts(recipes, [list(recipes)]) == {"three": "two", "two": "one"}
+    assert find_starts(recipes, [["three", "one"]]) == {"three": "one"}
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,12 @@ size_option = click.option(
     "Default: paper, the study as it stands.",
 )
 dataset_option = click.option("--dataset", type=PATH, required=True, help="Output folder of `nofrost prepare`.")
+name_option = click.option(
+    "--name",
+    default="",
+    metavar="NAME",
+    help="A further dataset of the study (its key `datasets`). Default: the dataset of the study.",
+)
 seed_option = click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of everything random."
 )

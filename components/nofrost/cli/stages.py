@@ -16,6 +16,7 @@ from nofrost.cli.options import (
     dataset_option,
     emit,
     given_options,
+    name_option,
     refuse_given,
     seed_option,
     stage_options,
@@ -31,6 +32,7 @@ from nofrost.errors import UserError
 @click.option("--path", help="Archive, file or folder of the source, also s3://...; short for --set path=...")
 @click.option("--image-size", type=int, help="Resize to squares of this many pixels; short for --set image_size=...")
 @click.option("--limit", type=int, help="Keep this many images, balanced over classes; short for --set limit=...")
+@name_option
 @click.option("--test-sets", is_flag=True, help="Make the further test sets of an ood suite instead, for --dataset.")
 @click.option(
     "--suite",
@@ -48,6 +50,7 @@ def prepare(
     study_name: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
+    name: str,
     test_sets: bool,
     suite_name: str | None,
     dataset: Path | None,
@@ -68,8 +71,9 @@ def prepare(
 
     values = {key: value for key, value in shortcuts.items() if value is not None}
     if test_sets or dataset or suite_name:
-        if dataset is None or not test_sets or values:
-            reason = "--source, --path, --image-size and --limit are for a dataset" if values else "give both"
+        if dataset is None or not test_sets or values or name:
+            of_a_dataset = "--source, --path, --image-size, --limit and --name are for a dataset"
+            reason = of_a_dataset if values or name else "give both"
             raise click.UsageError(f"--test-sets and --dataset belong together: {reason}.")
         specs = further_test_sets(study_name, suite_name, overrides)
         if not specs.test_sets and study_name is None:
@@ -84,7 +88,8 @@ def prepare(
         return
     overrides += tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
     origin = study_name or "the default dataset"
-    config = stage.resolve_source(dataset_of(study_name, overrides), origin, overrides=overrides)
+    _require_study(study_name, name)
+    config = stage.resolve_source(dataset_of(study_name, overrides, name), origin, overrides=overrides)
     check_configuration_apart(out, study_name)
     with local_source(config.path, out) as path:
         metrics = stage.run(config.model_copy(update={"path": path}), out)
@@ -94,9 +99,15 @@ def prepare(
     emit(metrics, f"{out}: {counts} of {metrics.classes} classes", as_json)
 
 
+def _require_study(study: str | None, name: str) -> None:
+    if name and study is None:
+        raise click.UsageError(f"--name {name} names a dataset of a study: give --study too.")
+
+
 @click.command()
 @stage_options
 @dataset_option
+@name_option
 @click.option(
     "--shard", metavar="INDEX/COUNT", help="Make one shard of the images, for --merge: 0/3 is the first third of them."
 )
@@ -113,6 +124,7 @@ def augment(
     overrides: tuple[str, ...],
     as_json: bool,
     dataset: Path,
+    name: str,
     shard: str | None,
     merge: tuple[Path, ...],
     out: Path,
@@ -133,7 +145,8 @@ def augment(
     from nofrost.config import augmentation_of
     from nofrost.shard import TaskShard
 
-    config = augmentation_of(study_name, overrides)
+    _require_study(study_name, name)
+    config = augmentation_of(study_name, overrides, name)
     stage.resolve_methods(config, study_name or "the default augmentation", overrides=overrides)
     check_configuration_apart(out, study_name)
     parsed_shard = None if shard is None else TaskShard.parse(shard)
@@ -300,6 +313,9 @@ def report(
     out: Path,
 ) -> None:
     """Write a report on all runs of a study: report.html (one file that works offline), report.md and metrics.json.
+
+    Further datasets of the study are read beside --dataset, in datasets/NAME, and their augmentation sets beside
+    --augmentation, in augmentations/NAME.
 
     Example: nofrost report --study params.yaml --dataset data/dataset --runs runs --out report
     """

@@ -76,7 +76,9 @@ def study_select(name: str, overrides: tuple[str, ...], size: str | None, as_jso
     with explain_write_errors(out):
         write_text(out, study_as_yaml(loaded))
     size = f", size {loaded.size}" if loaded.size else ""
-    summary = f"study {loaded.name}{size}, {len(loaded.runs.recipe)} recipes, {len(loaded.runs.seed)} seeds"
+    summary = f"study {loaded.name}{size}, {len(loaded.runs.recipes)} recipes, {len(loaded.runs.seed)} seeds"
+    if loaded.datasets:
+        summary += f", {1 + len(loaded.datasets)} datasets"
     emit(loaded, f"{out}: {summary}", as_json)
 
 
@@ -109,8 +111,6 @@ def _table(shown: Printed) -> str:
     rows = [(name, _training(row), *_values(shown, row)) for name, row in shown.rows.items()]
     lines += ["", aligned([headings, *rows])] if rows else []
     lines += ["", "Claims:", *(f"- {claim.text}" for claim in shown.claims)] if shown.claims else []
-    axes = [f"Axis {name}: {axis.title}{'; ' if axis.values else ''}{axis.values}" for name, axis in shown.axes.items()]
-    lines += ["", *axes] if axes else []
     lines += ["", *shown.notes] if shown.notes else []
     return "\n".join([*lines, *([f"Not readable: {shown.unreadable}"] if shown.unreadable else [])])
 

@@ -10,9 +10,18 @@ import click
 from nofrost.cli.options import PATH, aligned, emit, json_option, set_option, size_option
 
 if TYPE_CHECKING:
-    from nofrost.study_cost import Passes, StudyCost
+    from nofrost.study_cost import Images, Passes, StudyCost
 
-HEAD = ("recipe", "starts from", "epochs", "training passes", "evaluation passes", "minutes here", "GPU hours")
+HEAD = (
+    "recipe",
+    "dataset",
+    "starts from",
+    "epochs",
+    "training passes",
+    "evaluation passes",
+    "minutes here",
+    "GPU hours",
+)
 
 
 @click.command("plan")
@@ -20,7 +29,11 @@ HEAD = ("recipe", "starts from", "epochs", "training passes", "evaluation passes
 @set_option
 @json_option
 @size_option
-@click.option("--dataset", type=PATH, help="Output of `nofrost prepare`. Default: the published numbers of images.")
+@click.option(
+    "--dataset",
+    type=PATH,
+    help="Output of `nofrost prepare` for the dataset of the study. Default: the published numbers of images.",
+)
 @click.option(
     "--teraflops",
     type=click.FloatRange(min=0, min_open=True),
@@ -54,6 +67,7 @@ def _table(cost: StudyCost) -> str:
     rows = [
         (
             run.recipe,
+            *([run.dataset or "dataset"] if cost.further else []),
             run.start,
             str(run.epochs),
             _count(run.training),
@@ -63,15 +77,20 @@ def _table(cost: StudyCost) -> str:
         )
         for run in cost.runs
     ]
-    images, seeds = cost.images, "1 seed" if cost.seeds == 1 else f"{cost.seeds} seeds"
-    data = f"{images.train:,} training, {images.selection:,} selection and {images.test:,} test images"
+    seeds = "1 seed" if cost.seeds == 1 else f"{cost.seeds} seeds"
     trainings = "1 training" if cost.trainings == 1 else f"{cost.trainings} trainings"
     total = (
         f"{trainings} with {seeds}: {cost.minutes:.1f} minutes here, one after the other; "
         f"{cost.gpu_hours:.2g} hours on a GPU at {cost.teraflops:g} TFLOP/s"
     )
-    head = f"{data} of {images.size[0]} x {images.size[1]} pixels; each run with one seed"
-    return f"{head}\n\n{aligned([HEAD, *rows])}\n\n{total}"
+    datasets = "\n".join([_images(cost.images), *(f"{name}: {_images(each)}" for name, each in cost.further.items())])
+    head = HEAD if cost.further else [title for title in HEAD if title != "dataset"]
+    return f"{datasets}; each run with one seed\n\n{aligned([head, *rows])}\n\n{total}"
+
+
+def _images(images: Images) -> str:
+    data = f"{images.train:,} training, {images.selection:,} selection and {images.test:,} test images"
+    return f"{data} of {images.size[0]} x {images.size[1]} pixels"
 
 
 def _count(passes: Passes) -> str:

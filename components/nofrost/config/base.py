@@ -245,8 +245,8 @@ Name = Annotated[str, AfterValidator(_names_a_folder)]
 
 
 LEFT_OUT: Any = type("LeftOut", (), {"__repr__": lambda self: "null"})()
-"""What :func:`merge` puts where null takes away a test set or suite of the base; a null that takes nothing away stays
-null."""
+"""What :func:`merge` puts where null takes away a test set, dataset or suite of the base; a null that takes nothing
+away stays null."""
 
 
 def without_those_left_out(kind: str) -> BeforeValidator:
@@ -299,7 +299,7 @@ def merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         base_value = merged.get(key)
         if isinstance(base_value, Mapping) and isinstance(value, Mapping) and not _names_differ(base_value, value):
-            if key == "test_sets":
+            if key in ("test_sets", "datasets"):
                 value = _with_those_left_out(base_value, value)
             elif key == "suites":
                 value = {kind: _with_those_left_out(base_value.get(kind), each) for kind, each in value.items()}

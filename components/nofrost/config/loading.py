@@ -18,7 +18,7 @@ from nofrost.config.reading import SUITES, is_path, on_its_base, read, read_text
 from nofrost.config.recipe import Recipe
 from nofrost.config.scaling import scaled
 from nofrost.config.sizes import differs_in_size, of_size, sizes_of
-from nofrost.config.study import Study
+from nofrost.config.study import DatasetSpec, Study
 from nofrost.config.suite import Suite
 from nofrost.config.sweeps import names_at_places, swept
 from nofrost.config.validation import sentence
@@ -62,7 +62,7 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), size: str | None
     changed = overridden(values, overrides)
     if differs_in_size(values, changed):
         changed.pop("size", None)
-    return validated(Study, changed, str(name), overrides)
+    return validated(Study, _with_datasets(changed), str(name), overrides)
 
 
 def _check_name(text: str, study: Mapping[str, Any]) -> None:
@@ -81,6 +81,8 @@ def _check_name(text: str, study: Mapping[str, Any]) -> None:
         kind, name, entries = "recipe", path[0], study["recipes"]
     elif section == "suites" and len(path) > 1 and path[1] and isinstance(study["suites"], Mapping):
         kind, name, entries = f"{path[0]} suite", path[1], study["suites"].get(path[0])
+    elif section == "datasets" and len(path) > 1:
+        kind, name, entries = "dataset", path[0], study.get("datasets", {})
     else:
         return
     known = [each for each, entry in entries.items() if entry is not LEFT_OUT] if isinstance(entries, Mapping) else None
@@ -100,7 +102,7 @@ def load_schema(schema: type[S], path: Path) -> S:
 
 def parse_study(text: str) -> Study:
     """Return the study that YAML `text` spells out, such as :func:`study_as_yaml` makes; raises like `load_recipe`."""
-    return validated(Study, _expand_study(parse(text, "the study"), "the study"), "the study")
+    return validated(Study, _with_datasets(_expand_study(parse(text, "the study"), "the study")), "the study")
 
 
 def study_as_yaml(study: Study) -> str:
@@ -135,14 +137,54 @@ def _expand_study(values: dict[str, Any], origin: str, size: str | None = None) 
     runs = values.get("runs", {})
     if (sweep := values.pop("sweep", None)) is not None:
         values["recipes"], values["places"] = swept(values["recipes"], sweep, origin, _MOST_RECIPES)
-        if isinstance(runs, Mapping) and isinstance(listed := runs.get("recipe"), list):
-            runs = {**runs, "recipe": names_at_places(listed, values["places"])}
+        runs = _runs_at_places(runs, values["places"])
     if isinstance(runs, Mapping):
-        values["runs"] = {"recipe": list(values["recipes"]), **runs}
+        values["runs"] = {"recipe": _without(values["recipes"], runs.get("dataset")), **runs}
     suites = values.setdefault("suites", {})
     if isinstance(suites, dict):
         values["suites"] = {kind: _suites_of_kind(kind, entries, origin, named_by) for kind, entries in suites.items()}
     return values
+
+
+def _runs_at_places(runs: Any, places: Mapping[str, Any]) -> Any:
+    """Return the runs of a study with the recipes that a sweep made, where they name those that it is over."""
+    if not isinstance(runs, Mapping):
+        return runs
+    found = dict(runs)
+    if isinstance(listed := runs.get("recipe"), list):
+        found["recipe"] = names_at_places(listed, places)
+    if isinstance(by_dataset := runs.get("dataset"), Mapping):
+        lists = {name: [each] if isinstance(each, str) else each for name, each in by_dataset.items()}
+        found["dataset"] = {
+            name: names_at_places(each, places) if isinstance(each, list) else each for name, each in lists.items()
+        }
+    return found
+
+
+def _without(recipes: Mapping[str, Any], of_datasets: Any) -> list[str]:
+    """Return the recipes that `runs.dataset` puts on no further dataset."""
+    lists = of_datasets.values() if isinstance(of_datasets, Mapping) else ()
+    elsewhere = {name for names in lists for name in ([names] if isinstance(names, str) else names or ())}
+    return [name for name in recipes if name not in elsewhere]
+
+
+def _with_datasets(study: dict[str, Any]) -> dict[str, Any]:
+    """Return the study with each of its further datasets laid over its dataset.
+
+    Where the source is another one, options of the source itself are not those of the dataset.
+    """
+    dataset, further = study.get("dataset"), study.get("datasets")
+    if not isinstance(dataset, Mapping) or not isinstance(further, Mapping):
+        return study
+    source = dataset.get("source", DatasetSpec().source)
+    common = {key: value for key, value in dataset.items() if key in DatasetSpec.model_fields}
+    laid = {
+        name: merge(dataset if each.get("source", source) == source else common, each)
+        if isinstance(each, Mapping)
+        else each
+        for name, each in further.items()
+    }
+    return {**study, "datasets": laid}
 
 
 def _printed_recipes(names: Any, starts: Any, origin: str) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """Select the configuration of one stage, from a study if there is one and otherwise from a separate file."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from nofrost.config.base import Schema
@@ -15,14 +15,20 @@ from nofrost.errors import UserError, shortened, unknown
 S = TypeVar("S", bound=Schema)
 
 
-def dataset_of(study: str | None, overrides: Sequence[str] = ()) -> DatasetSpec:
+def dataset_of(study: str | None, overrides: Sequence[str] = (), name: str = "") -> DatasetSpec:
     """Return the study's dataset, or the default one, with `overrides` such as ``limit=100`` on top.
 
+    Args:
+        name: of a further dataset of the study.
+
     Raises:
-        UserError: there is no such study, or a key or value is wrong.
+        UserError: there is no such study or dataset, or a key or value is wrong.
     """
-    spec = load_study(study).dataset if study else DatasetSpec()
-    return _updated(spec, overrides, study or "the default dataset")
+    if study is None:
+        return _updated(DatasetSpec(), overrides, "the default dataset")
+    loaded = load_study(study)
+    _check_dataset(study, name, loaded.datasets)
+    return _updated(loaded.dataset_spec(name), overrides, f"{study}: datasets.{name}" if name else study)
 
 
 def further_test_sets(study: str | None, suite: str | None = None, overrides: Sequence[str] = ()) -> TestSets:
@@ -45,11 +51,23 @@ def further_test_sets(study: str | None, suite: str | None = None, overrides: Se
     return _updated(TestSets(test_sets=spec.test_sets), overrides, origin)
 
 
-def augmentation_of(study: str | None, overrides: Sequence[str] = ()) -> AugmentationSpec:
-    """Return the study's augmentation, or the default one, with `overrides` on top; raises like `dataset_of`."""
-    return _updated(
-        load_study(study).augmentation if study else AugmentationSpec(), overrides, study or "the default augmentation"
-    )
+def augmentation_of(study: str | None, overrides: Sequence[str] = (), name: str = "") -> AugmentationSpec:
+    """Return the study's augmentation, or the default one, with `overrides` on top; raises like `dataset_of`.
+
+    Args:
+        name: of a further dataset of the study, of which only the methods that its recipes train on are made.
+    """
+    if study is None:
+        return _updated(AugmentationSpec(), overrides, "the default augmentation")
+    loaded = load_study(study)
+    _check_dataset(study, name, loaded.datasets)
+    spec = loaded.augmentations[name] if name else loaded.augmentation
+    return _updated(spec, overrides, f"{study}: augmentations.{name}" if name else study)
+
+
+def _check_dataset(study: str, name: str, datasets: Iterable[str]) -> None:
+    if name and name not in datasets:
+        raise unknown(f"dataset of study {study}", name, datasets)
 
 
 def recipe_of(study: str | None, name: str, overrides: Sequence[str] = ()) -> Recipe:

@@ -13,7 +13,7 @@ Size = Literal["tiny", "small", "paper"]
 PAPER = "paper"
 SIZES: tuple[str, ...] = get_args(Size)
 # What a size may change. Its name, title and printed numbers belong to the study.
-KEYS = ("note", "dataset", "augmentation", "scale", "runs", "recipes", "sweep", "suites")
+KEYS = ("note", "dataset", "datasets", "augmentation", "scale", "runs", "recipes", "sweep", "suites")
 
 # Keys of a dataset that change none of its images.
 _PLACE = ("path", "download", "storage")
@@ -135,9 +135,15 @@ def differs_in_size(study: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _of_a_size(study: Mapping[str, Any], key: str) -> Any:
     values = study.get(key)
-    if key != "dataset" or not isinstance(values, Mapping):
-        return values
-    return {name: value for name, value in values.items() if name not in _PLACE}
+    if key == "datasets" and isinstance(values, Mapping):
+        return {name: _without_place(each) for name, each in values.items()}
+    return _without_place(values) if key == "dataset" else values
+
+
+def _without_place(dataset: Any) -> Any:
+    if not isinstance(dataset, Mapping):
+        return dataset
+    return {name: value for name, value in dataset.items() if name not in _PLACE}
 
 
 def _laid_over(base: Any, changes: Any, where: str) -> Any:

@@ -25,12 +25,14 @@ def digits(measured: Attacked | Shifted | Collected) -> int:
 
 def recipe_cell(recipe: RecipeRuns[Run], titled: bool = False) -> Cell:
     """Return the header of a recipe's row, with the recipe's title below where it is `titled`."""
-    return Cell(recipe.name, small=recipe.recipe.title if titled else "", recipe=recipe.position)
+    lines = (recipe.recipe.title if titled else "", f"on {recipe.dataset}" if recipe.dataset else "")
+    return Cell(recipe.name, small="\n".join(filter(None, lines)), recipe=recipe.position)
 
 
 def run_cell(recipe: RecipeRuns[Run], run: Run) -> Cell:
     """Return the header of a run's row."""
-    return Cell(run.recipe, small=f"seed {run.seed}", recipe=recipe.position)
+    on_dataset = f", {recipe.dataset}" if recipe.dataset else ""
+    return Cell(run.recipe, small=f"seed {run.seed}{on_dataset}", recipe=recipe.position)
 
 
 def estimate_cell(value: Estimate, decimals: int, best: bool = False, doubt: str = "") -> Cell:

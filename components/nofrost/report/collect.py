@@ -1,10 +1,11 @@
 """Read the runs of a study, and check every file against the study."""
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,8 +68,9 @@ def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study, 
     """Read everything that the report shows.
 
     Args:
-        dataset: output of the prepare stage.
-        augmentation: output of the augment stage, or None when the study has no augmentation sets.
+        dataset: output of the prepare stage. Further datasets are beside it, in ``datasets/<name>``.
+        augmentation: output of the augment stage, or None when the study has no augmentation sets. Those of further
+            datasets are beside it, in ``augmentations/<name>``.
         runs: folder that holds ``<recipe>/seed-<seed>/`` for every run of the study.
         study: the study the runs belong to.
         gate: file in which a gate wrote its decision on these runs; None if there was none.
@@ -76,41 +78,126 @@ def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study, 
     Raises:
         UserError: a run is missing, a file is damaged, or a run or the decision belongs to another study.
     """
-    manifest = read_manifest(dataset)
-    inputs = {"dataset": checksum(dataset, manifest)}
-    if augmentation is not None:
-        inputs["augmentation"] = augmentation_checksum(augmentation)
-    recipes = []
-    for position, name in enumerate(study.runs.recipe):
-        recipe_runs = tuple(_read_run(runs, name, seed, study) for seed in study.runs.seed)
-        inputs |= {f"runs/{run.name}": _checksum(run.folder, study) for run in recipe_runs}
-        recipes.append(RecipeRuns(name, position, study.recipes[name], recipe_runs))
-    seen: dict[str, Any] = {"study": study, "dataset": dataset, "manifest": manifest, "augmentation": augmentation}
-
-    def measured(of_kind: type[M], suites: Mapping[str, Any], read: Callable[..., Any]) -> tuple[M, ...]:
-        return tuple(
-            of_kind(
-                **seen,
-                recipes=_measured(recipes, partial(read, name=name, suite=suite, manifest=manifest)),
-                suite_id=name,
-                suite=suite,
-                heading=_heading(name, suites),
-            )
-            for name, suite in suites.items()
+    places = [
+        _PreparedDataset(
+            name, dataset.with_name("datasets") / name, augmentation and augmentation.with_name("augmentations") / name
         )
-
-    attacked = measured(Attacked, study.suites.adversarial, _read_attacked)
-    shifted = measured(Shifted, study.suites.ood, _read_shifted)
-    for each in shifted:
+        if name
+        else _PreparedDataset(name, dataset, augmentation)
+        for name in study.runs.by_dataset
+    ]
+    inputs: dict[str, str] = {}
+    for place in places:
+        inputs |= place.inputs()
+    positions = {name: position for position, name in enumerate(study.runs.recipes)}
+    recipes: dict[str, list[RecipeRuns[Run]]] = {}
+    for place in places:
+        for name in study.runs.by_dataset[place.name]:
+            recipe_runs = tuple(_read_run(runs, name, seed, study) for seed in study.runs.seed)
+            title = place.title if study.datasets else ""
+            made = RecipeRuns(name, positions[name], study.recipes[name], recipe_runs, title)
+            recipes.setdefault(place.name, []).append(made)
+            inputs |= {f"runs/{run.name}": _checksum(run.folder, study) for run in recipe_runs}
+            if study.datasets:
+                _check_dataset(recipe_runs, inputs[place.key("dataset")])
+    attacked = {place.name: _all_measured(Attacked, study, place, recipes[place.name]) for place in places}
+    shifted = {place.name: _all_measured(Shifted, study, place, recipes[place.name]) for place in places}
+    for each in itertools.chain(*shifted.values()):
         check_alike(list(each.runs))
     decided = read_result(GateMetrics, gate) if gate else None
     if decided and gate:
         inputs["gate"] = sha256_file(gate)
-        if decided.study != study.name or decided.challenger.name not in {
-            run.name for each in recipes for run in each.runs
-        }:
+        on_dataset = {run.name for each in recipes[""] for run in each.runs}
+        if decided.study != study.name or decided.challenger.name not in on_dataset:
             raise UserError(f"{gate} is about {decided.challenger.name} of study {decided.study}: run the gate again")
-    return Collected(**seen, recipes=tuple(recipes), attacked=attacked, shifted=shifted, gate=decided, inputs=inputs)
+    parts = [
+        Collected(
+            **place.seen(study),
+            recipes=tuple(recipes[place.name]),
+            attacked=attacked[place.name],
+            shifted=shifted[place.name],
+            gate=None if place.name else decided,
+            inputs=inputs,
+        )
+        for place in places
+    ]
+    if not study.datasets:
+        return parts[0]
+    return replace(
+        parts[0],
+        recipes=tuple(itertools.chain(*recipes.values())),
+        attacked=tuple(itertools.chain(*attacked.values())),
+        shifted=tuple(itertools.chain(*shifted.values())),
+        parts=tuple(parts),
+    )
+
+
+@dataclass(frozen=True)
+class _PreparedDataset:
+    """A dataset of the study, with its augmentation; the name is empty for that of the study."""
+
+    name: str
+    dataset: Path
+    augmentation: Path | None
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Its manifest; the name of a further dataset says which it is."""
+        found = read_manifest(self.dataset)
+        return found.model_copy(update={"name": f"{found.name} ({self.name})"}) if self.name else found
+
+    @property
+    def title(self) -> str:
+        """How tables and headings call it."""
+        return self.name or self.manifest.name
+
+    def key(self, what: str) -> str:
+        """Return the key of its checksum."""
+        return f"{what} {self.name}" if self.name else what
+
+    def inputs(self) -> dict[str, str]:
+        """Return the checksums of what is made of it."""
+        found = {self.key("dataset"): checksum(self.dataset, read_manifest(self.dataset))}
+        if self.augmentation is not None:
+            found[self.key("augmentation")] = augmentation_checksum(self.augmentation)
+        return found
+
+    def seen(self, study: Study) -> dict[str, Any]:
+        """Return what all that is collected on it has in common."""
+        paths = {"dataset": self.dataset, "augmentation": self.augmentation}
+        return {"study": study, "manifest": self.manifest, **paths}
+
+
+def _all_measured(
+    of_kind: type[M], study: Study, place: _PreparedDataset, recipes: Sequence[RecipeRuns[Run]]
+) -> tuple[M, ...]:
+    """Return what the suites of a kind measured of the runs on one dataset."""
+    suites: Mapping[str, Any] = study.suites.adversarial if of_kind is Attacked else study.suites.ood
+    read: Callable[..., Any] = _read_attacked if of_kind is Attacked else _read_shifted
+    return tuple(
+        of_kind(
+            **place.seen(study),
+            recipes=_measured(recipes, partial(read, name=name, suite=suite, manifest=place.manifest)),
+            suite_id=name,
+            suite=suite,
+            heading=", ".join(filter(None, (_heading(name, suites), place.title if study.datasets else ""))),
+            dataset_id=place.name,
+        )
+        for name, suite in suites.items()
+    )
+
+
+def _check_dataset(runs: Sequence[Run], sha256: str) -> None:
+    """Check that runs were trained on the dataset that the study says.
+
+    Raises:
+        UserError: one was not.
+    """
+    for run in runs:
+        if run.record.inputs.get("dataset") != sha256:
+            raise UserError(
+                f"{run.folder / 'train'} was trained on another dataset than the study says: train it again"
+            )
 
 
 def _heading(name: str, suites: Mapping[str, Suite]) -> str:
@@ -125,7 +212,8 @@ def _heading(name: str, suites: Mapping[str, Suite]) -> str:
 def _measured(recipes: Sequence[RecipeRuns[Run]], read: Callable[[Run], R]) -> tuple[RecipeRuns[R], ...]:
     """Return the runs of all recipes as a suite measured them, given what reads that of a run."""
     return tuple(
-        RecipeRuns(each.name, each.position, each.recipe, tuple(read(run) for run in each.runs)) for each in recipes
+        RecipeRuns(each.name, each.position, each.recipe, tuple(read(run) for run in each.runs), each.dataset)
+        for each in recipes
     )
 
 

@@ -37,8 +37,9 @@ def run(
     The same inputs give the same bytes. The accuracies and alarms are also pushed where NOFROST_PUSHGATEWAY says so.
 
     Args:
-        dataset: output of the prepare stage.
-        augmentation: output of the augment stage; None leaves its section out.
+        dataset: output of the prepare stage. Further datasets are beside it, in ``datasets/<name>``.
+        augmentation: output of the augment stage; None leaves its section out. Those of further datasets are beside it,
+            in ``augmentations/<name>``.
         runs: folder that holds ``<recipe>/seed-<seed>/train`` for every run, and beside it
             ``evaluate-adversarial/<suite>`` and ``evaluate-ood/<suite>`` for every suite.
         study: the study that was run.
@@ -55,7 +56,8 @@ def run(
     collected = collect(dataset, augmentation, runs, study, gate)
     numbers = metrics(collected)
     inputs = [run.folder / stage for run in collected.runs for stage in stages_of(study)]
-    inputs += [dataset, *(path for path in (augmentation, gate) if path)]
+    inputs += [path for part in collected.by_dataset for path in (part.dataset, part.augmentation) if path]
+    inputs += [gate] if gate else []
     fingerprint = {"study": study.as_json(), "inputs": collected.inputs}
     output = stage_output(out, stage="report", inputs=inputs, fingerprint=fingerprint)
     with exposed("report"), output as folder:
@@ -82,19 +84,20 @@ def metrics(collected: Collected) -> dict[str, Any]:
     Of several suites of a kind the keys begin with kind and name of the suite, such as ``adversarial/quick/clean``.
     """
     runs: dict[str, dict[str, Any]] = {}
-    for place, recipe in enumerate(collected.recipes):
-        for index, run in enumerate(recipe.runs):
-            numbers: dict[str, Any] = {}
-            for attacked in collected.attacked:
-                accuracy = attacked.recipes[place].runs[index].adversarial.accuracy
-                numbers |= _named(attacked, {name: accuracy[name].accuracy for name in attacked.conditions})
-            for shifted in collected.shifted:
-                numbers |= _named(shifted, _ood_metrics(shifted.recipes[place].runs[index].ood))
-            for attacked in collected.attacked:
-                statuses = [alarm.status for alarm in attacked.recipes[place].runs[index].adversarial.alarms]
-                alarms = {"warn": statuses.count("warn"), "fail": statuses.count("fail")}
-                numbers |= _named(attacked, {"alarms": alarms})
-            runs.setdefault(recipe.name, {})[f"seed-{run.seed}"] = numbers
+    for part in collected.by_dataset:
+        for place, recipe in enumerate(part.recipes):
+            for index, run in enumerate(recipe.runs):
+                numbers: dict[str, Any] = {}
+                for attacked in part.attacked:
+                    accuracy = attacked.recipes[place].runs[index].adversarial.accuracy
+                    numbers |= _named(attacked, {name: accuracy[name].accuracy for name in attacked.conditions})
+                for shifted in part.shifted:
+                    numbers |= _named(shifted, _ood_metrics(shifted.recipes[place].runs[index].ood))
+                for attacked in part.attacked:
+                    statuses = [alarm.status for alarm in attacked.recipes[place].runs[index].adversarial.alarms]
+                    alarms = {"warn": statuses.count("warn"), "fail": statuses.count("fail")}
+                    numbers |= _named(attacked, {"alarms": alarms})
+                runs.setdefault(recipe.name, {})[f"seed-{run.seed}"] = numbers
     found = {"study": collected.study.name, "samples": collected.samples, "runs": runs}
     if collected.study.printed:
         found["printed"] = {each.printed.id: each.as_json() for each in comparisons(collected)}
@@ -103,7 +106,7 @@ def metrics(collected: Collected) -> dict[str, Any]:
 
 def _named(measured: Attacked | Shifted, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a suite measured under names that tell it from the other suites of the study."""
-    prefix = f"{measured.suite.kind}/{measured.suite_id}/" if measured.heading else ""
+    prefix = f"{measured.suite.kind}/{measured.suite_id}/" if measured.is_one_of_several else ""
     return {f"{prefix}{name}": number for name, number in numbers.items()}
 
 
@@ -175,7 +178,7 @@ def write_plots(folder: Path, collected: Collected) -> None:
 
 def _series(run: Run, measured: Attacked | Shifted) -> str:
     """Return the name of a curve: of the run, and of the suite if there are several of its kind."""
-    return f"{run.name}/{measured.suite_id}" if measured.heading else run.name
+    return f"{run.name}/{measured.suite_id}" if measured.is_one_of_several else run.name
 
 
 def _corruptions(ood: OodMetrics) -> Iterator[tuple[str, dict[str, CorruptionAccuracy]]]:

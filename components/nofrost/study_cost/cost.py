@@ -23,6 +23,7 @@ class RunCost:
 
     Attributes:
         start: the recipe whose training has done its first phases; empty for none.
+        dataset: the name of a further one; empty for that of the study.
         epochs: that are trained, without those.
         training: passes of these, and of the measurements on the selection split.
         evaluation: passes, by the suite.
@@ -37,16 +38,23 @@ class RunCost:
     evaluation: dict[str, Passes]
     minutes: float
     gpu_hours: float
+    dataset: str = ""
 
 
 @dataclass(frozen=True)
 class StudyCost:
-    """What a study costs: each recipe with one seed, and all with all seeds."""
+    """What a study costs: each recipe with one seed, and all with all seeds.
+
+    Attributes:
+        images: of the dataset of the study.
+        further: of its further datasets, by name.
+    """
 
     images: Images
     seeds: int
     runs: tuple[RunCost, ...]
     teraflops: float = field(default=TERAFLOPS)
+    further: dict[str, Images] = field(default_factory=dict)
 
     @property
     def trainings(self) -> int:
@@ -73,27 +81,30 @@ def study_cost(study: Study, manifest: Manifest | None = None, teraflops: float 
     """Return what a study costs.
 
     Args:
-        manifest: of its dataset where that is prepared; None takes the published numbers of images.
+        manifest: of its dataset where that is prepared; None takes the published numbers of images, as for further
+            datasets.
         teraflops: floating-point operations that a GPU does in a second, in 10^12.
 
     Raises:
         UserError: the number of images is not known before the dataset is prepared.
     """
-    images = images_of(manifest) if manifest else published_images(study.dataset)
-    first = find_starts(study.recipes, study.runs.recipe)
+    further = {name: published_images(spec) for name, spec in study.datasets.items()}
+    by_dataset = {"": images_of(manifest) if manifest else published_images(study.dataset), **further}
+    first = find_starts(study.recipes, study.runs.by_dataset.values())
     speeds: dict[tuple[Any, ...], Speed] = {}
-    evaluations: dict[Mixture | None, dict[str, Passes]] = {}
+    evaluations: dict[tuple[Mixture | None, str], dict[str, Passes]] = {}
     runs = []
-    for name in study.runs.recipe:
-        recipe, start = study.recipes[name], first.get(name, "")
+    for dataset, name in [(dataset, name) for dataset, names in study.runs.by_dataset.items() for name in names]:
+        images, recipe, start = by_dataset[dataset], study.recipes[name], first.get(name, "")
         done = len(study.recipes[start].in_phases()) if start else 0
         phases = list(recipe.in_phases().values())[done:]
-        if (mixture := mixture_of(recipe)) not in evaluations:
+        mixture = mixture_of(recipe)
+        if (measured := (mixture, dataset)) not in evaluations:
             suites = study.suites.by_key
-            evaluations[mixture] = {key: passes_of_suite(each, images, mixture) for key, each in suites.items()}
+            evaluations[measured] = {key: passes_of_suite(each, images, mixture) for key, each in suites.items()}
         training = [_passes_of_training(phase, images) for phase in phases]
         parts = [(_speed(phase, images, speeds), passes) for phase, passes in zip(phases, training, strict=True)]
-        parts += [(_speed(recipe, images, speeds), passes) for passes in evaluations[mixture].values()]
+        parts += [(_speed(recipe, images, speeds), passes) for passes in evaluations[measured].values()]
         flop = sum(speed.flop(passes) for speed, passes in parts)
         runs.append(
             RunCost(
@@ -101,12 +112,13 @@ def study_cost(study: Study, manifest: Manifest | None = None, teraflops: float 
                 start=start,
                 epochs=sum(phase.schedule.epochs for phase in phases),
                 training=sum(training, Passes()),
-                evaluation=evaluations[mixture],
+                evaluation=evaluations[measured],
                 minutes=sum(speed.seconds(passes) for speed, passes in parts) / 60,
                 gpu_hours=flop / (teraflops * 1e12) / 3600,
+                dataset=dataset,
             )
         )
-    return StudyCost(images, len(study.runs.seed), tuple(runs), teraflops)
+    return StudyCost(by_dataset[""], len(study.runs.seed), tuple(runs), teraflops, further)
 
 
 def _passes_of_training(phase: Recipe, images: Images) -> Passes:

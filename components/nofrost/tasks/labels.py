@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 
+from nofrost.config.trainings import dataset_name
 from nofrost.store import Output
 from nofrost.tasks.ascii_text import from_ascii
 
@@ -17,11 +18,21 @@ PROMOTION = "promote"
 """The name of the task that makes a model the champion."""
 
 
-def augment_label(shard: str = "", shards: Sequence[str] = (), **_: object) -> str:
-    """Return the name of an augmentation: "augment", "augment, shard 1/4", or "augment, merge" of the shards."""
+def prepare_label(name: str = "", **_: object) -> str:
+    """Return the name of the task that makes a dataset: "prepare", of a further one such as "prepare svhn"."""
+    return f"prepare {name}" if name else "prepare"
+
+
+def augment_label(dataset: str, shard: str = "", shards: Sequence[str] = (), **_: object) -> str:
+    """Return the name of an augmentation: "augment", "augment, shard 1/4", or "augment, merge" of the shards.
+
+    That of a further dataset has the name of it, such as "augment svhn".
+    """
+    dataset_of = dataset_name(Output.parse(dataset).path)
+    name = f"augment {dataset_of}" if dataset_of else "augment"
     if shard:
-        return f"augment, shard {shard}"
-    return "augment, merge" if shards else "augment"
+        return f"{name}, shard {shard}"
+    return f"{name}, merge" if shards else name
 
 
 def train_label(recipe_id: str, seed: str, **_: object) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 from nofrost.errors import UserError
 from nofrost.store import MissingError, Store
 
-# The keys of the outputs of a part: of the study, the second a list with one output for each ood suite; and lists for
-# each recipe and seed, of their trainings and of their evaluations with each suite of a kind.
+# The keys of the outputs of a part: of the study, the second a list with one output for each ood suite, then two for
+# each further dataset, which are the dataset and its augmentation; and lists for each recipe and seed, of their
+# trainings and of their evaluations with each suite of a kind.
 COMMON = ("dataset", "test_sets", "augmentation")
 LISTS = ("trained", "adversarial", "ood")
 

@@ -13,46 +13,53 @@ from nofrost.cluster.job.spec import Training
 from nofrost.cluster.outcome.job_result import JobResult, read_result, write_result
 from nofrost.cluster.outcome.stored_log import job_output_name
 from nofrost.config import AdversarialSuite, DatasetSpec, OodSuite, Recipe, Suite, parse_part, parse_study
-from nofrost.config.trainings import DATASET, run_path
+from nofrost.config.trainings import dataset_path, run_path
 from nofrost.errors import remark
 from nofrost.files import write_text
 from nofrost.ranks import Node, forget_rank_of_pod, this_node
 from nofrost.store import Ref, open_store, pull
 from nofrost.store.source_files import local_source
 from nofrost.tasks.ascii_text import from_ascii
-from nofrost.tasks.labels import CHAMPION, UNFIT, evaluation_label, train_label
+from nofrost.tasks.labels import CHAMPION, UNFIT, evaluation_label, prepare_label, train_label
 from nofrost.tasks.saves import checkpointed_in_store
 from nofrost.tasks.start_limit import limited_start
 from nofrost.tasks.stored_saves import saves_of
 from nofrost.tasks.study_check import check_study
 from nofrost.tasks.task_exit import exit_on_error
-from nofrost.tasks.workspace import Workspace, pretrained, workspace
+from nofrost.tasks.workspace import Workspace, is_ref, pretrained, workspace
 
 
-@exit_on_error(lambda **_: "prepare")
-def prepare(spec: str, source: str, store: str) -> str:
-    """Make the dataset.
+@exit_on_error(prepare_label)
+def prepare(spec: str, source: str, store: str, name: str = "") -> str:
+    """Make a dataset.
 
     Args:
-        spec: the study's dataset, as JSON.
-        source: ref of the source data at the study's ``dataset.path``; empty for a source that needs no path, and for
-            one on S3, which is fetched from there.
+        spec: the dataset, as JSON. The path of a further one is a ref, ``s3://...``, or begins with the name of the
+            study's ``dataset.path``.
+        source: ref of the source data at the study's ``dataset.path``; empty for a source that needs no path, for
+            one on S3, which is fetched from there, and for a ref.
         store: URL of the store.
+        name: of a further dataset; empty for that of the study.
 
     Returns:
-        The output ``data/dataset``.
+        The output ``data/dataset``, of a further dataset ``data/datasets/<name>``.
     """
     from nofrost.prepare import run
 
-    config = parse_part(DatasetSpec, from_ascii(spec), "dataset")
+    config = parse_part(DatasetSpec, from_ascii(spec), f"datasets.{name}" if name else "dataset")
     with workspace(store) as work:
-        if source:
-            path = work.folder / "source" / Path(config.path).name
-            pull(Ref.parse(source), path, work.store)
+        if name and is_ref(config.path):
+            path = work.folder / "source" / name
+            pull(Ref.parse(config.path), path, work.store)
             config = config.model_copy(update={"path": str(path)})
-        with local_source(config.path, work.folder / DATASET) as local:
-            run(config.model_copy(update={"path": local}), work.folder / DATASET)
-        return work.push(DATASET)
+        elif source:
+            inside = Path(config.path) if name else Path(Path(config.path).name)
+            pull(Ref.parse(source), work.folder / "source" / inside.parts[0], work.store)
+            config = config.model_copy(update={"path": str(work.folder / "source" / inside)})
+        out = work.folder / dataset_path(name)
+        with local_source(config.path, out) as local:
+            run(config.model_copy(update={"path": local}), out)
+        return work.push(dataset_path(name))
 
 
 @exit_on_error(train_label)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from nofrost.config import AugmentationSpec, Study
-from nofrost.config.trainings import trainings_of
+from nofrost.config.study import augmentations_of
+from nofrost.config.trainings import further_stages, trainings_of
 
 
 def check_study(study: Study, origin: str | None = None, overrides: Sequence[str] = ()) -> Study:
@@ -27,11 +28,21 @@ def check_study(study: Study, origin: str | None = None, overrides: Sequence[str
 
     origin = origin or study.name
     resolve_source(study.dataset, origin, ("dataset",), overrides)
+    for name, dataset in study.datasets.items():
+        resolve_source(dataset, origin, ("datasets", name), overrides)
     for suite_id, suite in study.suites.ood.items():
         for name, spec in suite.test_sets.items():
             resolve_test_set(name, spec, None, origin, ("suites", "ood", suite_id, "test_sets"), overrides)
     methods = resolve_methods(study.augmentation, origin, ("augmentation",), overrides)
     check_methods(study, origin, overrides)
     augmentation = AugmentationSpec.model_validate(spell_out(study.augmentation, methods))
-    trainings = trainings_of(study.runs.recipe, study.runs.seed, find_starts(study.recipes, study.runs.recipe))
-    return study.model_copy(update={"augmentation": augmentation, "trainings": trainings})
+    starts = find_starts(study.recipes, study.runs.by_dataset.values())
+    runs, suites = study.runs, study.suites
+    return study.model_copy(
+        update={
+            "augmentation": augmentation,
+            "trainings": trainings_of(runs.recipe, runs.seed, starts),
+            "augmentations": augmentations_of(augmentation, runs, study.recipes),
+            "further": further_stages(runs.dataset, runs.seed, suites.adversarial, suites.ood, starts),
+        }
+    )

@@ -1,6 +1,6 @@
 """The start of a training from another one, which has done its first phases, and which trainings can have one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -133,15 +133,19 @@ def start_phases(recipe: Recipe, first: Recipe) -> int:
     return len(others)
 
 
-def find_starts(recipes: Mapping[str, Recipe], names: Iterable[str]) -> dict[str, str]:
-    """Return, for each of these names of recipes that can start from another of them, the one that does most of it."""
-    names = tuple(names)
+def find_starts(recipes: Mapping[str, Recipe], by_dataset: Iterable[Sequence[str]]) -> dict[str, str]:
+    """Return, for each recipe that can start from another one, the one that does most of it.
+
+    Args:
+        by_dataset: the names of the recipes that are trained on each dataset: none starts from one on another.
+    """
     found = {}
-    for name in names:
-        done = {first: start_phases(recipes[name], recipes[first]) for first in names if first != name}
-        first = max(done, key=lambda first: done[first], default=None)
-        if first is not None and done[first]:
-            found[name] = first
+    for names in by_dataset:
+        for name in names:
+            done = {first: start_phases(recipes[name], recipes[first]) for first in names if first != name}
+            first = max(done, key=lambda first: done[first], default=None)
+            if first is not None and done[first]:
+                found[name] = first
     return found
 
 

@@ -37,6 +37,20 @@ def _attacked(section: Callable[[Attacked], Section | None]) -> Build:
     return lambda collected: (_headed(section(each), each) for each in collected.attacked)
 
 
+def _on_each_dataset(section: Callable[[Collected], Section | None]) -> Build:
+    """Return what builds a section for each dataset of the study."""
+
+    def build_of(collected: Collected) -> Iterator[Section | None]:
+        for number, part in enumerate(collected.by_dataset):
+            made = section(part)
+            if made and collected.parts:
+                title = f"{made.title}: {part.recipes[0].dataset}"
+                made = replace(made, key=f"{made.key}-{number}" if number else made.key, title=title)
+            yield made
+
+    return build_of
+
+
 def _shifted(section: Callable[[Shifted], Section | None]) -> Build:
     """Return what builds a section for each ood suite."""
     return lambda collected: (_headed(section(each), each) for each in collected.shifted)
@@ -59,7 +73,7 @@ _SECTIONS = (
     _shifted(calibration),
     _attacked(examples),
     _attacked(fooling),
-    _once(augmentation),
+    _on_each_dataset(augmentation),
     _attacked(branches),
     _attacked(mixtures),
     _attacked(layers),
@@ -83,8 +97,8 @@ def _headed(section: Section | None, measured: Attacked | Shifted) -> Section | 
         return section
     return replace(
         section,
-        key=f"{section.key}-{measured.suite_id}",
+        key=f"{section.key}-{measured.anchor}",
         title=section.title if measured.heading in section.title else f"{section.title}{measured.suffix}",
-        nav=f"{section.nav}: {measured.suite_id}",
-        blocks=[with_own_ids(block, measured.suite_id) for block in section.blocks],
+        nav=f"{section.nav}: {measured.nav}",
+        blocks=[with_own_ids(block, measured.anchor) for block in section.blocks],
     )

@@ -121,13 +121,16 @@ def augmentation(collected: Collected) -> Section | None:
     """Return training images beside their augmented versions, or None without augmentation sets."""
     if collected.augmentation is None:
         return None
+    methods = read_augmentation_manifest(collected.augmentation).sha256
+    if collected.study.datasets and not methods:
+        return None
     sha256 = checksum(collected.dataset)
     split = read_split(collected.dataset, "train")
     labels, first = np.unique(np.asarray(split.labels), return_index=True)
     shown = first[:SHOWN]
     names = [_class(collected, label) for label in labels[:SHOWN]]
     rows = [("original", _plain(split.images[shown], names, "training image"))]
-    for method in read_augmentation_manifest(collected.augmentation).sha256:
+    for method in methods:
         images = read_augmentation_set(collected.augmentation, method, dataset=sha256)
         rows.append((method, _plain(images[shown], names, f"{method} of the training image")))
     users = [recipe.name for recipe in collected.recipes if recipe.recipe.views.augmentation_sets]

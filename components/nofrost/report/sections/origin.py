@@ -52,7 +52,7 @@ def origin(collected: Collected) -> Section:
             cells.run_cell(recipe, run),
             Cell(run.record.nofrost),
             *(Cell(run.record.libraries.get(name, "")) for name in libraries),
-            *(_checksum(of_runs[run.name]) for of_runs in indices.values()),
+            *(_checksum(of_runs.get(run.name, "")) for of_runs in indices.values()),
             _checksum(collected.inputs[f"runs/{run.name}"]),
         ]
         for recipe, run in runs
@@ -70,20 +70,27 @@ def origin(collected: Collected) -> Section:
     )
     of_suites = [f"attacks{each.suffix} {each.suite.seed}" for each in collected.attacked]
     of_suites += [f"corruptions{each.suffix} {each.suite.seed}" for each in collected.shifted]
+    of_further = "".join(f"dataset {name} {spec.seed}, " for name, spec in collected.study.datasets.items())
     seeds = (
-        f"dataset {collected.study.dataset.seed}, augmentation {collected.study.augmentation.seed}, training "
-        f"{text.listed(collected.study.runs.seed)}, {', '.join(of_suites)}"
+        f"dataset {collected.study.dataset.seed}, {of_further}augmentation {collected.study.augmentation.seed}, "
+        f"training {text.listed(collected.study.runs.seed)}, {', '.join(of_suites)}"
     )
     sets = [(f"SHA-256 of {name}", value) for name, value in collected.inputs.items() if not name.startswith("runs/")]
     sources = [
-        (f"SHA-256 of source {key}", value.removeprefix(CHECKSUM))
-        for key, value in collected.manifest.provenance.items()
-        if value.startswith(CHECKSUM)
+        (f"SHA-256 of source {key}{f' of {part.manifest.name}' if collected.parts else ''}", value)
+        for part in collected.by_dataset
+        for key, value in _checksums(part)
     ]
     facts = Facts([("Report made by", f"nofrost {version('nofrost')}"), ("Seeds", seeds), *sets, *sources])
     return Section(
         "record", "Record", "Record", [facts, Table(caption, columns, rows), *map(_protocol, collected.attacked)]
     )
+
+
+def _checksums(collected: Collected) -> list[tuple[str, str]]:
+    """Return the checksums of what the dataset was prepared from."""
+    provenance = collected.manifest.provenance
+    return [(key, value.removeprefix(CHECKSUM)) for key, value in provenance.items() if value.startswith(CHECKSUM)]
 
 
 def _indices(collected: Collected) -> dict[str, dict[str, str]]:

@@ -23,27 +23,36 @@ def overview(collected: Collected) -> Section:
 
 
 def _facts(collected: Collected) -> list[tuple[str, str]]:
-    manifest, study = collected.manifest, collected.study
+    study = collected.study
+    return [
+        *(fact for part in collected.by_dataset for fact in _dataset_facts(part)),
+        ("Seeds", f"{text.listed(study.runs.seed)} (one training for each recipe and seed)"),
+        *(fact for attacked in collected.attacked for fact in _suite_facts(attacked)),
+        *(
+            ("Out of distribution", f"{shifted.title_of_suite}: {cite(shifted.suite.citation)}")
+            for shifted in collected.shifted
+        ),
+        ("Trained on", text.listed(sorted({run.timing.device for run in collected.runs}))),
+    ]
+
+
+def _dataset_facts(collected: Collected) -> list[tuple[str, str]]:
+    """Return the facts of one dataset; of several, which recipes are trained on it."""
+    manifest = collected.manifest
     counts = [
         f"{text.count(split.count)} {'training' if name == 'train' else name}"
         for name, split in manifest.splits.items()
     ]
     height, width = manifest.image_size
     colours = {1: "grey levels", 3: "RGB"}.get(manifest.channels, f"{manifest.channels} channels")
+    names = text.listed(recipe.name for recipe in collected.recipes if recipe.dataset)
     return [
-        ("Dataset", f"{manifest.name}: {text.listed(counts)} images"),
+        ("Dataset", f"{manifest.name}: {text.listed(counts)} images{f', for {names}' if names else ''}"),
         ("Images", f"{width} × {height} pixels, {colours}"),
         *_views(collected),
         ("Classes", _classes(manifest.classes)),
         ("Provenance", _provenance(manifest.provenance)),
         ("Licence", manifest.licence or "not stated"),
-        ("Seeds", f"{text.listed(study.runs.seed)} (one training for each recipe and seed)"),
-        *(fact for attacked in collected.attacked for fact in _suite_facts(attacked)),
-        *(
-            ("Out of distribution", f"{shifted.heading or shifted.suite.title}: {cite(shifted.suite.citation)}")
-            for shifted in collected.shifted
-        ),
-        ("Trained on", text.listed(sorted({run.timing.device for run in collected.runs}))),
     ]
 
 
@@ -51,7 +60,7 @@ def _suite_facts(attacked: Attacked) -> list[tuple[str, str]]:
     suite, samples = attacked.suite, sorted({run.adversarial.samples for run in attacked.runs})
     return [
         ("Attacked", f"{' or '.join(map(text.count, samples))} test images within {cells.threat(attacked)}"),
-        ("Suite", f"{attacked.heading or suite.title}: {cite(suite.citation)}"),
+        ("Suite", f"{attacked.title_of_suite}: {cite(suite.citation)}"),
         ("Protocol", f"{suite.protocol}: {text.PROTOCOLS[suite.protocol]}"),
     ]
 
@@ -81,7 +90,11 @@ def _classes(names: tuple[str, ...]) -> str:
 
 
 def _key_points(collected: Collected) -> list[str]:
-    sentences = [_leader(attacked, CLEAN, "On clean test images") for attacked in collected.attacked[:1]]
+    sentences = [
+        _leader(attacked, CLEAN, f"On clean test images{f' ({attacked.heading})' if collected.parts else ''}")
+        for part in collected.by_dataset
+        for attacked in part.attacked[:1]
+    ]
     sentences += [_leader(attacked, WORST_CASE, _under_attacks(attacked)) for attacked in collected.attacked]
     if collected.attacked:
         sentences += [text.UPPER_BOUND, _alarms(collected)]

@@ -28,12 +28,16 @@ _PAIR_COLUMNS = (
 def pairs(collected: Collected) -> Section | None:
     """Return the comparisons under attack, on clean and corrupted images and test sets, or why there are none."""
     blocks: list[Block] = []
-    if len(collected.recipes) == 1:
-        blocks.append(Paragraph("The study has one recipe, so there is nothing to compare."))
-    else:
-        for attacked in collected.attacked:
+    parts = [part for part in collected.by_dataset if len(part.recipes) > 1]
+    if not parts:
+        on_each = " on each dataset" if collected.parts else ""
+        blocks.append(Paragraph(f"The study has one recipe{on_each}, so there is nothing to compare."))
+    elif collected.parts:
+        blocks.append(Paragraph("Recipes are compared where they are trained and measured on the same dataset."))
+    for part in parts:
+        for attacked in part.attacked:
             blocks += _under_attack(attacked)
-        for shifted in collected.shifted:
+        for shifted in part.shifted:
             blocks += [*_on_corruptions(shifted), *_on_test_sets(shifted)]
     return Section("pairs", "Paired comparison of recipes", "Comparison", blocks) if blocks else None
 

@@ -36,16 +36,17 @@ def printed(collected: Collected) -> Section | None:
 
 def comparisons(collected: Collected) -> list[PrintedComparison]:
     """Return what the study measured beside each table or figure that it names."""
+    attacked, shifted = collected.attacked_runs, collected.shifted_runs
     runs = {
         recipe.name: [
             Measurements(
                 run.train,
-                {each.suite_id: each.recipes[place].runs[index].adversarial for each in collected.attacked},
-                {each.suite_id: each.recipes[place].runs[index].ood for each in collected.shifted},
+                {suite: each.adversarial for suite, each in attacked.get(run.name, {}).items()},
+                {suite: each.ood for suite, each in shifted.get(run.name, {}).items()},
             )
-            for index, run in enumerate(recipe.runs)
+            for run in recipe.runs
         ]
-        for place, recipe in enumerate(collected.recipes)
+        for recipe in collected.recipes
     }
     study = collected.study
     return [PrintedComparison(load_printed(name), runs, study.size, study.places) for name in study.printed]
@@ -142,12 +143,15 @@ def _caption(comparison: PrintedComparison, collected: Collected) -> str:
         f"{table.seeds} seeds" if table.seeds else "",
         f"the spread is {table.spread_is}" if table.spread_is else "",
     ]
-    networks = dict.fromkeys(study.recipes[name].model.arch for name in study.runs.recipe)
+    networks = dict.fromkeys(study.recipes[name].model.arch for name in study.runs.recipes)
     threats = dict.fromkeys(
         text.threat(suite.threat.norm, suite.threat.eps) for suite in study.suites.adversarial.values()
     )
     ours = [
-        f"{collected.manifest.name}, {text.count(collected.recipes[0].runs[0].train.training_images)} training images",
+        text.listed(
+            f"{part.manifest.name}, {text.count(part.recipes[0].runs[0].train.training_images)} training images"
+            for part in collected.by_dataset
+        ),
         f"{text.listed(map(text.count, dict.fromkeys(each.samples for each in _suites(collected))))} test images",
         text.listed(networks),
         text.listed(threats),

@@ -1,5 +1,7 @@
 """The tables of accuracies: recipes, and their branches."""
 
+from dataclasses import replace
+
 from nofrost.config import ModelSpec
 from nofrost.report import cells, text
 from nofrost.report.compare import best_of, best_recipe, compare_on_corruptions, estimate, estimate_mean
@@ -12,8 +14,11 @@ THROUGH = "through-"
 
 def results(collected: Collected) -> Section:
     """Return the main table, and every run with its exact counts."""
-    protocols = [_protocol(attacked) for attacked in collected.attacked]
-    return Section("results", "Results", "Results", [*protocols, _by_recipe(collected), _by_run(collected)])
+    blocks: list[Block] = [_protocol(attacked) for attacked in collected.attacked]
+    for part in collected.by_dataset:
+        title = part.recipes[0].dataset
+        blocks += [replace(_by_recipe(part), title=title), _by_run(part, title)]
+    return Section("results", "Results", "Results", blocks)
 
 
 def _protocol(attacked: Attacked) -> Paragraph:
@@ -30,11 +35,11 @@ def _columns(collected: Collected) -> list[Column]:
     columns = []
     for attacked in collected.attacked:
         suite = attacked.suite
-        group = f"{attacked.heading or suite.title} · protocol {suite.protocol} · {cells.threat(attacked)}"
+        group = f"{attacked.title_of_suite} · protocol {suite.protocol} · {cells.threat(attacked)}"
         columns.append(Column(CLEAN, group if attacked.heading else ""))
         columns += [Column(attacked.title(condition), group) for condition in attacked.conditions[1:]]
     for shifted in collected.shifted:
-        title = shifted.heading or shifted.suite.title
+        title = shifted.title_of_suite
         columns += [Column(CLEAN, title)] if _shows_clean(collected) else []
         columns += [Column("mean accuracy", title)] if shifted.first.ood.mean else []
     return columns
@@ -155,7 +160,7 @@ def _explanation(collected: Collected) -> str:
     return " ".join(sentences)
 
 
-def _by_run(collected: Collected) -> Table:
+def _by_run(collected: Collected, dataset: str) -> Table:
     rows = []
     for place, recipe in enumerate(collected.recipes):
         for index, run in enumerate(recipe.runs):
@@ -167,7 +172,7 @@ def _by_run(collected: Collected) -> Table:
             rows.append(row)
     caption = "Accuracy in % of every run, the number of images that were right of all, and the 95 % Wilson interval."
     columns = [Column("run", text=True), *_columns(collected)]
-    return Table(caption, columns, rows, summary="Every run with exact counts")
+    return Table(caption, columns, rows, summary=f"Every run{f' on {dataset}' if dataset else ''} with exact counts")
 
 
 def _attacked_counts(attacked: Attacked, run: AttackedRun) -> list[Cell]:
