@@ -89,6 +89,7 @@ def test_the_page_has_a_filter_for_each_paper_and_every_reference_has_its_target
     ids = re.findall(r'\sid="([^"]*)"', page)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:href="#|url\(#|labelledby="|for=")([^")]*)', page)) <= set(ids)
+    assert '<a href="#b-study">Table 3</a>' in page
     shown = re.findall(r'<input type="radio" name="paper" id="show-([a-z0-9]+)"', page)
     assert shown == ["all", "wang2022", "xie2020", "other"]
     assert [key for key in shown[1:] if f"body:has(#show-{key}:checked)" not in page] == []

@@ -67,6 +67,7 @@ class Exhibit:
     """A study as the page shows it.
 
     Attributes:
+        label: in the contents of its paper.
         lead: the drawing beside its claims.
         rest: all other blocks, folded.
         facts: on what it was run.
@@ -75,6 +76,7 @@ class Exhibit:
 
     key: str
     paper: str
+    label: str
     kicker: str
     title: str
     note: str
@@ -166,6 +168,7 @@ def _exhibit(study: FinishedStudy, blocks: Sequence[Block], folder: Path) -> Exh
     return Exhibit(
         key=study.name,
         paper=study.paper or "other",
+        label=", ".join(each.name for each in study.printed) or study.name,
         kicker=study.place or f"Study {study.name}",
         title=study.title,
         note=str(study.config.get("note", "")),
