@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from nofrost.report.collect import collect
 from nofrost.report.compare import best_recipe, compare, estimate, holm
+from nofrost.report.document import Section, Table
+from nofrost.report.sections.pairs import pairs
 from nofrost.results import Proportion
 from nofrost.statistics import paired_comparison
 
@@ -63,20 +66,40 @@ def attacked(tree: Any) -> Any:
 def test_pairs_are_tested_on_the_same_images_and_corrected_for_their_number(whole: Any) -> None:
     tree, _ = whole
     found = attacked(tree)
-    pairs = compare(found, "worst-case")
-    assert len(pairs) == 6
+    compared = compare(found, "worst-case")
+    assert len(compared) == 6
     flags = {run.recipe: run.flags["worst-case"] for run in found.runs}
-    for pair in pairs:
+    for pair in compared:
         expected = paired_comparison(flags[pair.first], flags[pair.second])
         assert (pair.only_first, pair.only_second) == (expected["only_first"], expected["only_second"])
         assert pair.p_value == expected["p_value"]
         assert pair.difference == expected["difference"]
-    assert [pair.corrected for pair in pairs] == holm([pair.p_value for pair in pairs])
+    assert [pair.corrected for pair in compared] == holm([pair.p_value for pair in compared])
+
+
+def test_of_many_pairs_the_tables_show_those_with_the_smallest_p(whole: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree, _ = whole
+    found = collect(tree.dataset, tree.augmentation, tree.runs, tree.study)
+    in_full = tables(pairs(found))
+    # The function hides the module in its package.
+    monkeypatch.setattr(import_module("nofrost.report.sections.pairs"), "MOST_PAIRS", 2)
+    for table, whole_table in zip(tables(pairs(found)), in_full, strict=True):
+        assert "Of 6 pairs those 2 with the smallest p are shown." in table.caption
+        assert len(table.rows) == len(whole_table.rows) / 3
+        assert [row for row in whole_table.rows if row in table.rows] == table.rows
+        assert "are shown" not in whole_table.caption
+    smallest = sorted(compare(attacked(tree), "worst-case"), key=lambda pair: pair.p_value)[:2]
+    shown = {row[0].text for row in tables(pairs(found))[0].rows}
+    assert shown == {f"{pair.first} \N{MINUS SIGN} {pair.second}" for pair in smallest}
+
+
+def tables(section: Section | None) -> list[Table]:
+    assert section is not None
+    return [block for block in section.blocks if isinstance(block, Table)]
 
 
 def test_every_seed_is_a_test_of_its_own(seeded: Any) -> None:
-    pairs = compare(attacked(seeded[0]), "clean")
-    assert [pair.seed for pair in pairs] == [0, 1, 2]
+    assert [pair.seed for pair in compare(attacked(seeded[0]), "clean")] == [0, 1, 2]
 
 
 def with_flags(found: Any, flags: dict[str, np.ndarray]) -> Any:

@@ -1,5 +1,9 @@
 """The paired comparison of recipes on the same images: attacked, clean, corrupted, and of further test sets."""
 
+import heapq
+from collections.abc import Sequence
+from typing import TypeVar
+
 from nofrost.report import text
 from nofrost.report.compare import (
     ALPHA,
@@ -13,6 +17,9 @@ from nofrost.report.compare import (
 from nofrost.report.document import Block, Cell, Column, Paragraph, Section, Table
 from nofrost.report.runs import CLEAN, WORST_CASE, Attacked, Collected, Shifted
 
+P = TypeVar("P", bound=Pair)
+# Of the many pairs of a sweep, a table shows so many under each condition.
+MOST_PAIRS = 300
 _PAIR_COLUMNS = (
     Column("pair", text=True),
     Column("seed"),
@@ -71,20 +78,32 @@ def _table(attacked: Attacked, condition: str, title: str) -> Table:
         f"{attacked.manifest.name}, and the images that one alone got right. Two-sided exact McNemar test; p after "
         f"Holm's correction for {text.plural(len(comparisons), 'test')} (all pairs of recipes{seeds}); separated below "
         f"{ALPHA:g}. The test compares these trained models on such images, not other trainings of the same recipe."
+        f"{_of_more(comparisons)}"
     )
-    return Table(caption, _PAIR_COLUMNS, [_row(pair) for pair in comparisons], title)
+    return Table(caption, _PAIR_COLUMNS, [_row(pair) for pair in _shown(comparisons)], title)
+
+
+def _shown(comparisons: Sequence[P]) -> list[P]:
+    """Return the pairs with the smallest p values, in their order."""
+    kept = heapq.nsmallest(MOST_PAIRS, range(len(comparisons)), key=lambda index: comparisons[index].p_value)
+    return [comparisons[index] for index in sorted(kept)]
+
+
+def _of_more(comparisons: Sequence[Pair]) -> str:
+    """Return the sentence that says which pairs a table shows, where it does not show all."""
+    if len(comparisons) <= MOST_PAIRS:
+        return ""
+    return f" Of {text.count(len(comparisons))} pairs those {MOST_PAIRS} with the smallest p are shown."
 
 
 def _under_each_attack(attacked: Attacked) -> Table:
     """Return the comparison under every attack, corrected attack by attack."""
-    rows = [
-        [Cell(attacked.title(attack)), *_row(pair)]
-        for attack in attacked.conditions[1:-1]
-        for pair in compare(attacked, attack)
-    ]
+    by_attack = {attack: compare(attacked, attack) for attack in attacked.conditions[1:-1]}
+    rows = [[Cell(attacked.title(attack)), *_row(pair)] for attack, each in by_attack.items() for pair in _shown(each)]
     caption = (
         f"As the tables above, under each attack of the suite, on the same test images of {attacked.manifest.name}; "
         "p after Holm's correction for all pairs and seeds of one attack. An attack marked + is cumulative."
+        f"{_of_more(next(iter(by_attack.values()), ()))}"
     )
     return Table(
         caption, (Column("attack", text=True), *_PAIR_COLUMNS), rows, summary=f"Under each attack{attacked.suffix}"
@@ -113,7 +132,7 @@ def _means(shifted: Shifted, comparisons: list[MeanPair], name: str | None, titl
         "recipe minus that of the second, with its 95 % interval. Student's paired test over the same "
         f"{images}, each with the share of its corrupted versions that a model got right; p "
         f"after Holm's correction for {text.plural(len(comparisons), 'test')}; separated below "
-        f"{ALPHA:g}."
+        f"{ALPHA:g}.{_of_more(comparisons)}"
     )
     columns = (
         Column("pair", text=True),
@@ -126,7 +145,7 @@ def _means(shifted: Shifted, comparisons: list[MeanPair], name: str | None, titl
     )
     rows = [
         [*_ends(pair)[:3], Cell(f"{text.points(pair.low)} to {text.points(pair.high)}"), *_ends(pair)[3:]]
-        for pair in comparisons
+        for pair in _shown(comparisons)
     ]
     return Table(caption, columns, rows, title)
 
@@ -134,7 +153,8 @@ def _means(shifted: Shifted, comparisons: list[MeanPair], name: str | None, titl
 def _on_test_sets(shifted: Shifted) -> list[Block]:
     """Return the comparison on every further test set, corrected set by set."""
     names = [name for name in shifted.suite.test_sets if name in shifted.first.ood.test_sets]
-    rows = [[Cell(name), *_row(pair)] for name in names for pair in compare_on_test_set(shifted, name)]
+    by_set = {name: compare_on_test_set(shifted, name) for name in names}
+    rows = [[Cell(name), *_row(pair)] for name, each in by_set.items() for pair in _shown(each)]
     if not rows:
         return []
     counts = [
@@ -144,7 +164,7 @@ def _on_test_sets(shifted: Shifted) -> list[Block]:
     ]
     caption = (
         f"As on clean images, on further test sets ({text.listed(counts)}); p after Holm's correction for all pairs "
-        "and seeds of one set."
+        f"and seeds of one set.{_of_more(max(by_set.values(), key=len))}"
     )
     return [
         Table(
