@@ -131,6 +131,15 @@ def test_an_image_alone_is_corrupted_as_in_a_batch_of_any_shape(
     assert torch.equal(torch.cat(alone), whole)
 
 
+@pytest.mark.parametrize("name", ["gaussian_blur", "zoom_blur", "glass_blur", "spatter", "snow", "pixelate"])
+def test_a_photograph_alone_is_corrupted_as_in_a_batch(name: str) -> None:
+    """Photographs are filtered with the bands of matrices."""
+    images = photographs(3, 3, 97)[:, :, :, :80]
+    whole = corrupt(images, name, 3, seed=0, indices=[4, 5, 6])
+    alone = [corrupt(images[row : row + 1], name, 3, seed=0, indices=[4 + row]) for row in range(3)]
+    assert torch.equal(torch.cat(alone), whole)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_smallest_images_take_the_largest_parameters(name: str) -> None:
     images = photographs(2, 3, 4)

@@ -11,19 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from nofrost.transforms.corruptions import filters
+from nofrost.transforms.corruptions import filters, taps
 from nofrost.transforms.corruptions.blur import _taken
 from nofrost.transforms.corruptions.draws import Draws
-from nofrost.transforms.corruptions.filters import (
-    convolved,
-    filtered,
-    gaussian_filter,
-    mirrored,
-    motion_blurred,
-    sampled,
-    zoom_taps,
-)
+from nofrost.transforms.corruptions.filters import convolved, gaussian_filter, motion_blurred, sampled
 from nofrost.transforms.corruptions.noise import poisson_tables
+from nofrost.transforms.corruptions.taps import Border, filtered, gaussian_taps, mirrored, nearest, zoom_taps
 from nofrost.transforms.corruptions.water import edge_distance, equalised
 
 CPU = torch.device("cpu")
@@ -63,8 +56,30 @@ def test_a_zoom_is_that_of_scipy_cut_back_in_the_middle(factor: float) -> None:
     zoomed = ndimage.zoom(cut, (1, factor, factor), order=1)
     trim = (zoomed.shape[1] - 30) // 2
     expected = zoomed[:, trim : trim + 30, trim : trim + 30]
-    taps = zoom_taps(30, factor)
-    assert np.allclose(filtered(image, taps, taps)[0], expected, atol=2e-6)
+    zoom = zoom_taps(30, factor)
+    assert np.allclose(filtered(image, zoom, zoom)[0], expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (70, 97), (224, 81)])
+@pytest.mark.parametrize("border", [nearest, mirrored])
+@pytest.mark.parametrize("sigma", [0.6, 3.0, 9.0])
+def test_bands_of_a_matrix_filter_as_the_whole_matrix_does(
+    height: int, width: int, border: Border, sigma: float
+) -> None:
+    image = images(2, 2, height, width)
+    rows, columns = gaussian_taps(height, sigma, border), gaussian_taps(width, sigma, border)
+    assert taps.is_large(image)
+    expected = rows.matrix @ image @ columns.matrix.T
+    assert torch.allclose(filtered(image, rows, columns), expected, atol=2e-6)
+    alone = torch.cat([filtered(each[None], rows, columns) for each in image])
+    assert torch.equal(filtered(image, rows, columns), alone)
+
+
+@pytest.mark.parametrize(("size", "factor"), [(70, 1.01), (224, 1.2), (224, 4.0), (75, 2.3)])
+def test_bands_hold_every_weight_of_a_zoom(size: int, factor: float) -> None:
+    image = images(1, 1, size, size)
+    zoom = zoom_taps(size, factor)
+    assert torch.allclose(filtered(image, zoom, zoom), zoom.matrix @ image @ zoom.matrix.T, atol=2e-6)
 
 
 @pytest.mark.parametrize(("beyond", "mode"), [("mirrored", "reflect"), ("mirrored-at-centre", "mirror")])
@@ -107,12 +122,13 @@ def test_glass_takes_pixels_as_the_published_loop_does(reach: int) -> None:
     height, width = 18, 25
     indices = np.array([3, 11])
     taken = _taken(Draws(0, "glass_blur", 1, indices, CPU), 2, reach, height, width).view(2, height, width)
-    offsets = Draws(0, "glass_blur", 1, indices, CPU).integers(2, height, width, low=-reach, high=reach).numpy()
+    numbers = Draws(0, "glass_blur", 1, indices, CPU).integers(height, width, low=0, high=(2 * reach) ** 2).numpy()
+    downs, rights = numbers // (2 * reach) - reach, numbers % (2 * reach) - reach
     for image in range(2):
         pixels = np.arange(height * width).reshape(height, width, 1)
         for row in range(height - reach, reach, -1):
             for column in range(width - reach, reach, -1):
-                right, down = offsets[image, :, row, column]
+                right, down = rights[image, row, column], downs[image, row, column]
                 here, there = pixels[row, column], pixels[row + down, column + right]
                 pixels[row, column], pixels[row + down, column + right] = there, here
         assert np.array_equal(taken[image] - image * height * width, pixels[..., 0])

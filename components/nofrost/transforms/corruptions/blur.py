@@ -11,18 +11,11 @@ from torch import Tensor
 
 from nofrost.transforms.corruptions.corruption import Corruption
 from nofrost.transforms.corruptions.draws import Draws
-from nofrost.transforms.corruptions.filters import (
-    all_zooms,
-    convolved,
-    gaussian_filter,
-    motion_blurred,
-    sum_of_zooms,
-    summed,
-)
+from nofrost.transforms.corruptions.filters import convolved, gaussian_filter, motion_blurred
+from nofrost.transforms.corruptions.taps import add_along_width, along_height, is_large, summed, zoom_taps
 
 # Doublings of the chains of glass blur before it is looked whether they are followed to their ends
 JOINED = 4
-ZOOMS = 3  # whose lines are filtered at once
 
 
 def defocus_blur(images: Tensor, radius: float, softness: float) -> Tensor:
@@ -69,11 +62,15 @@ def glass_blur(images: Tensor, draws: Draws, sigma: float, reach: int, passes: i
 
 def _taken(draws: Draws, n: int, reach: int, height: int, width: int) -> Tensor:
     """Return the pixel that each ends up with in one pass, int32 [N * H * W], numbered through all images."""
-    right, down = draws.integers(2, height, width, low=-reach, high=reach, dtype=torch.int32).unbind(1)
-    steps = torch.zeros_like(down, memory_format=torch.contiguous_format)
-    visited = slice(reach + 1, height - reach + 1), slice(reach + 1, width - reach + 1)
-    torch.add(right[:, *visited], down[:, *visited], alpha=width, out=steps[:, *visited])
-    step = steps.flatten()
+    # One of the neighbours at -reach to reach - 1 rows and columns
+    offsets = torch.arange(-reach, reach, device=draws.device, dtype=torch.int32)
+    steps = (offsets[:, None] * width + offsets).flatten()
+    number = draws.integers(height * width, low=0, high=len(steps), dtype=torch.int32)
+    step = steps.index_select(0, number.view(-1)).view(n, height, width)
+    # The loop goes from row and column size - reach to reach + 1.
+    step[:, : reach + 1] = step[:, height - reach + 1 :] = 0
+    step[..., : reach + 1] = step[..., width - reach + 1 :] = 0
+    step = step.view(-1)
     # A later pixel was visited before and has been replaced by then; an earlier one still is what it was. So each leads
     # to another until one is reached that takes an original pixel; chains are joined to twice their length at a turn,
     # and hardly one is longer than 2**JOINED.
@@ -99,16 +96,20 @@ def zoom_blur(images: Tensor, stop: float, step: float) -> Tensor:
     the image itself twice, for the zoom by 1 is among them.
     """
     height, width = images.shape[2:]
-    factors = (1.0, *np.arange(1, stop, step).tolist())
-    planes = images.flatten(0, 1)
-    upright, total = planes.transpose(1, 2).contiguous(), torch.zeros_like(planes)
-    # The columns of some zooms one below the other, then for each row the sum over them; few, to stay in the cache
-    for start in range(0, len(factors), ZOOMS):
-        some = factors[start : start + ZOOMS]
-        turned = summed(upright, all_zooms(width, some))  # [N * C, zooms * width, height]
-        zoomed = turned.view(len(planes), len(some), width, height).transpose(2, 3)
-        total += summed(zoomed.reshape(len(planes), -1, width), sum_of_zooms(height, some))
-    return total.div_(len(factors)).view(images.shape)
+    factors = np.arange(1, stop, step).tolist()[1:]
+    zooms = [(zoom_taps(height, factor), zoom_taps(width, factor)) for factor in factors]
+    if is_large(images):
+        total = images * 2
+        for rows, columns in zooms:
+            for image, result in zip(along_height(images, rows), total, strict=True):
+                add_along_width(image, columns, result)
+    else:
+        planes = images.flatten(0, 1)
+        turned = planes.transpose(1, 2) * 2
+        for rows, columns in zooms:
+            turned += summed(summed(planes, rows).transpose(1, 2), columns)
+        total = turned.transpose(1, 2).reshape(images.shape)
+    return total.div_(2 + len(zooms))
 
 
 BLUR = {

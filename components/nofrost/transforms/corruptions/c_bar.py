@@ -16,8 +16,9 @@ from torch import Tensor
 from nofrost.transforms.colours import luminance
 from nofrost.transforms.corruptions.corruption import Corruption, Parameters, each
 from nofrost.transforms.corruptions.draws import Draws
-from nofrost.transforms.corruptions.filters import gaussian_filter, mirrored, pixel_grid, sampled
+from nofrost.transforms.corruptions.filters import gaussian_filter, pixel_grid, sampled
 from nofrost.transforms.corruptions.perlin import perlin_turbulence
+from nofrost.transforms.corruptions.taps import mirrored
 
 
 def blue_noise_sample(images: Tensor, draws: Draws, level: float) -> Tensor:

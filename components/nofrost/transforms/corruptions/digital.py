@@ -13,7 +13,8 @@ from torch import Tensor
 
 from nofrost.transforms.corruptions.corruption import Corruption, each
 from nofrost.transforms.corruptions.draws import Draws
-from nofrost.transforms.corruptions.filters import box_taps, gaussian_filter, mirrored, pixel_grid, sampled, summed
+from nofrost.transforms.corruptions.filters import gaussian_filter, pixel_grid, sampled
+from nofrost.transforms.corruptions.taps import along_height, along_width, box_taps, mirrored
 
 try:
     import simplejpeg
@@ -45,9 +46,8 @@ def elastic_transform(images: Tensor, draws: Draws, amount: float, smoothness: f
     if not amount:
         return warped
     field = draws.uniform(2, height, width, low=-1, high=1)
-    field = gaussian_filter(field, smoothness * side, mirrored, truncate=3.0)
-    down, right = (torch.add(axis, field[:, number], alpha=amount * side) for axis, number in ((rows, 1), (columns, 0)))
-    return sampled(warped, down, right, beyond="mirrored")
+    field = gaussian_filter(field, smoothness * side, mirrored, truncate=3.0).mul_(amount * side)
+    return sampled(warped, rows, columns, beyond="mirrored", offsets=field)
 
 
 def _affine(draws: Draws, height: int, width: int, shift: float) -> tuple[Tensor, Tensor]:
@@ -56,13 +56,12 @@ def _affine(draws: Draws, height: int, width: int, shift: float) -> tuple[Tensor
     Each holds the factors of column, of row, and of one. Three corners of a square around the middle move by up to
     `shift` pixels in each direction.
     """
-    centre = torch.tensor([height // 2, width // 2], dtype=torch.float64)
-    third = min(height, width) // 3
-    before = torch.stack((centre + third, torch.tensor([centre[0] + third, centre[1] - third]), centre - third))
-    after = before + draws.uniform(3, 2, low=-shift, high=shift).cpu().double()
-    corners = torch.cat((after, torch.ones(len(after), 3, 1, dtype=torch.float64)), dim=2)
+    centre, third = np.array([height // 2, width // 2], dtype=np.float64), min(height, width) // 3
+    before = np.stack((centre + third, np.array([centre[0] + third, centre[1] - third]), centre - third))
+    after = before + draws.uniform(3, 2, low=-shift, high=shift).cpu().numpy().astype(np.float64)
+    corners = np.concatenate((after, np.ones((len(after), 3, 1))), axis=2)
     # Points are written as (column, row), as OpenCV does.
-    factors = torch.linalg.solve(corners, before.expand(len(after), -1, -1)).float().to(draws.device)
+    factors = torch.from_numpy(np.linalg.solve(corners, np.broadcast_to(before, after.shape))).float().to(draws.device)
     return factors[:, :, 1], factors[:, :, 0]
 
 
@@ -73,11 +72,9 @@ def pixelate(images: Tensor, scale: float) -> Tensor:
     """
     height, width = images.shape[2:]
     small_height, small_width = int(height * scale), int(width * scale)
-    turned = images.flatten(0, 1).transpose(1, 2).contiguous().mul_(255).round_()  # [N * C, width, height], a copy
-    narrow = _rounded(summed(turned, box_taps(width, small_width)))
-    small = _rounded(summed(narrow.transpose(1, 2), box_taps(height, small_height))).div_(255)
-    wide = summed(small.transpose(1, 2), box_taps(small_width, width)).transpose(1, 2)
-    return summed(wide, box_taps(small_height, height)).view(images.shape)
+    narrow = _rounded(along_width(images.mul(255).round_(), box_taps(width, small_width)))
+    small = _rounded(along_height(narrow, box_taps(height, small_height))).div_(255)
+    return along_height(along_width(small, box_taps(small_width, width)), box_taps(small_height, height))
 
 
 def _rounded(levels: Tensor) -> Tensor:
@@ -90,30 +87,30 @@ def jpeg_compression(images: Tensor, quality: int) -> Tensor:
     The codec takes one image at a time, so this is a loop over images, in as many threads as torch has (it frees the
     interpreter lock while it works). simplejpeg, of the extra ``fast``, reads the same pixels in a third of the time.
     """
-    # The nearest level: torch cuts off what is beyond the point.
-    levels, threads = (
-        torch.add(images.new_tensor(0.5), images, alpha=255).to("cpu", torch.uint8),
-        torch.get_num_threads(),
-    )
-    pixels = levels.permute(0, 2, 3, 1).contiguous().numpy()
+    # The lowest bits of a float above 2**23 are its nearest whole number; torch turns floats into bytes one at a time.
+    levels = torch.add(images.new_tensor(2.0**23), images, alpha=255).view(torch.int32).to("cpu", torch.uint8).numpy()
+    threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool:
         each_image = pool.map if threads > 1 else map
-        for _ in each_image(_compress, pixels, repeat(quality)):
-            pass
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().to(images).div_(255)
+        decoded = list(each_image(_compressed, levels, repeat(quality)))
+    pixels = torch.from_numpy(decoded[0][None] if len(decoded) == 1 else np.stack(decoded)).to(images.device)
+    return pixels.permute(0, 3, 1, 2).to(images.dtype, memory_format=torch.contiguous_format).div_(255)
 
 
-def _compress(pixels: NDArray[np.uint8], quality: int) -> None:
-    """Write an image [H, W, C] as JPEG and read it again, in its place."""
-    written, grey = io.BytesIO(), pixels.shape[-1] == 1
-    Image.fromarray(pixels[..., 0] if grey else pixels).save(written, "JPEG", quality=quality)
+def _compressed(planes: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Write an image [C, H, W] as JPEG and return what is read of it, [H, W, C]."""
+    written, grey = io.BytesIO(), len(planes) == 1
+    bands = [Image.fromarray(plane) for plane in planes]
+    image = bands[0] if grey else Image.merge("RGB", bands)
+    image.save(written, "JPEG", quality=quality)
     if simplejpeg:
-        simplejpeg.decode_jpeg(written.getbuffer(), "Gray" if grey else "RGB", buffer=pixels)
-        return
-    written.seek(0)
-    # As Image.open does, which would try what kind of file it is
-    with JpegImageFile(written) as image:
-        pixels[:] = np.asarray(image).reshape(pixels.shape)
+        decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(written.getbuffer(), "Gray" if grey else "RGB")
+    else:
+        written.seek(0)
+        # As Image.open does, which would try what kind of file it is
+        with JpegImageFile(written) as read:
+            decoded = np.array(read)
+    return decoded.reshape(*planes.shape[1:], len(planes))
 
 
 # Of the published constants for ImageNet, which are of 244 pixels for images of 224

@@ -56,12 +56,12 @@ class Draws:
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Return float32 values, uniform in [low, high)."""
         # 24 bits, as many as a float32 below 1 has
-        values = self._numbers(np.int32, shape).bitwise_right_shift_(8).float().add_(2.0**23)
+        values = self._numbers(np.dtype("<i4"), shape).bitwise_right_shift_(8).float().add_(2.0**23)
         return values.mul_((high - low) * 2.0**-24).add_(low)
 
     def integers(self, *shape: int, low: int, high: int, dtype: torch.dtype = torch.int64) -> Tensor:
-        """Return values of `dtype`, uniform in low, ..., high - 1; of up to 16 values to a share of 1 in 4096."""
-        if high - low <= 16:
+        """Return values of `dtype`, uniform in low, ..., high - 1; of up to 64 values to a share of 1 in 1024."""
+        if high - low <= 64:
             return self.words(*shape).mul_(high - low).bitwise_right_shift_(16).add_(low).to(dtype)
         count = math.prod(shape)
         values = [np.random.Generator(bits).integers(low, high, count, dtype=np.int64) for bits in self._bits]
@@ -69,15 +69,16 @@ class Draws:
 
     def words(self, *shape: int) -> Tensor:
         """Return int32 values of 16 random bits, 0 to 65535."""
-        return self._numbers(np.int16, shape).bitwise_and_(0xFFFF)
+        return self._numbers(np.dtype("<u2"), shape)
 
-    def _numbers(self, size: type[np.int16 | np.int32], shape: tuple[int, ...]) -> Tensor:
-        """Return int32 values with so many random bits and a sign."""
+    def _numbers(self, size: np.dtype[Any], shape: tuple[int, ...]) -> Tensor:
+        """Return int32 values of so many random bits."""
         count = math.prod(shape)
-        words = -(-count * np.dtype(size).itemsize // 8)
-        drawn = [bits.random_raw(words).astype("<u8", copy=False).view(size)[:count] for bits in self._bits]
-        numbers = torch.from_numpy(drawn[0][None] if len(drawn) == 1 else np.stack(drawn))
-        return numbers.to(self.device, torch.int32).view(-1, *shape)
+        words = -(-count * size.itemsize // 8)
+        numbers = np.empty((len(self._bits), count), np.int32)
+        for bits, row in zip(self._bits, numbers, strict=True):
+            row[:] = bits.random_raw(words).astype("<u8", copy=False).view(size)[:count]
+        return torch.from_numpy(numbers).to(self.device).view(-1, *shape)
 
 
 @lru_cache(maxsize=1)

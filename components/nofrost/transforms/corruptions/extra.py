@@ -16,7 +16,8 @@ MUD = (63, 42, 20)
 
 def speckle_noise(images: Tensor, draws: Draws, deviation: float) -> Tensor:
     """Add normal noise whose standard deviation is `deviation` times the value itself."""
-    return torch.addcmul(images, images, draws.normal(*images.shape[1:]), value=deviation)
+    noise = draws.normal(*images.shape[1:])
+    return torch.addcmul(images, images, noise, value=deviation, out=noise)
 
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:

@@ -13,7 +13,8 @@ from nofrost.transforms.corruptions.draws import Draws
 
 def gaussian_noise(images: Tensor, draws: Draws, deviation: float) -> Tensor:
     """Add normal noise of this standard deviation (in the [0, 1] range) to every value."""
-    return torch.add(images, draws.normal(*images.shape[1:]), alpha=deviation)
+    noise = draws.normal(*images.shape[1:])
+    return torch.add(images, noise, alpha=deviation, out=noise)
 
 
 def shot_noise(images: Tensor, draws: Draws, photons: float) -> Tensor:

@@ -4,6 +4,7 @@ The published code builds it from operations of OpenCV on 8-bit images; here the
 The distance to the nearest edge is Euclidean, where OpenCV sums steps to neighbours (2 % off at most).
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,79 +28,83 @@ def water_film(liquid: Tensor) -> Tensor:
 def edges(levels: Tensor) -> Tensor:
     """Return the edges, bool [N, 1, H, W], by Canny's algorithm (Canny 1986) as OpenCV does it.
 
-    The gradient is Sobel's and its size the sum of the absolute values of its parts.
+    The gradient is Sobel's and its size the sum of the absolute values of its parts. All are whole numbers of 16 bits,
+    and so is truth where it chooses between them: -1 and 0.
     """
-    padded = F.pad(levels, (1, 1, 1, 1), mode="replicate")
-    across, along = padded[..., 2:] - padded[..., :-2], padded[..., 2:, :] - padded[..., :-2, :]
-    right = (across[..., :-2, :] + across[..., 2:, :]).add_(across[..., 1:-1, :], alpha=2)
-    down = (along[..., :-2] + along[..., 2:]).add_(along[..., 1:-1], alpha=2)
-    # Truth is written as 1 and 0: floats are compared and joined several times as fast as booleans choose.
-    truth = torch.mul(right, down)
-    falling = truth.lt_(0).clone()
+    padded = F.pad(levels, (1, 1, 1, 1), mode="replicate").short()
+    across = padded[..., 2:] - padded[..., :-2]
+    right = torch.add(across[..., :-2, :], across[..., 2:, :]).add_(across[..., 1:-1, :], alpha=2)
+    along = padded[..., 2:, :] - padded[..., :-2, :]
+    down = torch.add(along[..., :-2], along[..., 2:]).add_(along[..., 1:-1], alpha=2)
+    falling = torch.bitwise_xor(right, down).bitwise_right_shift_(15)
     steep, flat = down.abs_(), right.abs_()
     size = steep + flat
     around = F.pad(size, (1, 1, 1, 1))
     height, width = levels.shape[2:]
 
-    def above(below: int, beside: int, *, strictly: bool = True) -> Tensor:
-        """Return where the gradient is above that of a neighbour."""
-        neighbour = around[:, :, 1 + below : 1 + below + height, 1 + beside : 1 + beside + width]
-        return torch.gt(size, neighbour, out=truth) if strictly else torch.ge(size, neighbour, out=truth)
+    def beside(rows: int, columns: int) -> Tensor:
+        return around[:, :, 1 + rows : 1 + rows + height, 1 + columns : 1 + columns + width]
 
-    # An edge is one pixel wide: as strong as its neighbours in the direction of the gradient, of four directions.
-    highest = (1 - falling).mul_(above(-1, -1)).mul_(above(1, 1))
-    highest.add_(falling.mul_(above(-1, 1)).mul_(above(1, -1)))
-    for one, other, beside in ((steep, flat, (0, 1)), (flat, steep, (1, 0))):
-        straight = torch.lt(one, torch.mul(other, STRAIGHT, out=truth), out=falling)
-        highest.mul_(torch.sub(1, straight, out=truth))
-        back = tuple(-step for step in beside)
-        highest.add_(straight.mul_(above(*back)).mul_(above(*beside, strictly=False)))
-    strength = highest.mul_(size)
-    return _with_weak(strength > HIGH, strength > LOW)
+    # An edge is one pixel wide: stronger than its neighbours in the direction of the gradient, of four directions.
+    rival = torch.maximum(beside(-1, -1), beside(1, 1))
+    _choose(rival, torch.maximum(beside(-1, 1), beside(1, -1)), falling)
+    for one, other, before, after in ((steep, flat, (0, -1), (0, 1)), (flat, steep, (-1, 0), (1, 0))):
+        limit = other.float().mul_(STRAIGHT).ceil_().short()
+        straight = torch.sub(one, limit, out=limit).bitwise_right_shift_(15)
+        _choose(rival, torch.maximum(beside(*before), beside(*after) - 1), straight)
+    return _with_weak(size, rival)
 
 
-def _with_weak(kept: Tensor, edge: Tensor) -> Tensor:
-    """Return the edges [N, 1, H, W] that are kept, and those that touch them, directly or through others."""
-    width = kept.shape[3] + 2
-    around = torch.tensor([-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1], device=kept.device)
-    whole = F.pad(kept, (1, 1, 1, 1)).flatten()
-    left = F.pad(edge & ~kept, (1, 1, 1, 1)).flatten()
-    weak = left.nonzero()
-    found = weak[whole.index_select(0, (weak + around).flatten()).view(-1, 8).any(1)]
-    last_found_by = torch.empty(len(left), dtype=torch.int64, device=kept.device)
+def _choose(values: Tensor, others: Tensor, where: Tensor) -> None:
+    """Take the others where `where` is -1, and not where it is 0; `others` is overwritten."""
+    values.bitwise_xor_(others.bitwise_xor_(values).bitwise_and_(where))
+
+
+def _with_weak(size: Tensor, rival: Tensor) -> Tensor:
+    """Return the strong edges, bool [N, 1, H, W], and the weak ones that touch them, directly or through others.
+
+    Edges are where the gradient's size is above that of its rival. They are followed on the CPU, a few at a time.
+    """
+    sizes, rivals = size.cpu().numpy()[:, 0], rival.cpu().numpy()[:, 0]
+    strong = sizes > np.maximum(rivals, HIGH)
+    edge = sizes > np.maximum(rivals, LOW)
+    border = ((0, 0), (1, 1), (1, 1))
+    left = np.pad(edge & ~strong, border)
+    width, weak = left.shape[2], np.flatnonzero(left)
+    around = np.array([-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1])
+    found = weak[np.pad(strong, border).ravel()[weak[:, None] + around].any(axis=1)]
+    of_pixel = left.reshape(-1)
     while len(found):
-        left.index_fill_(0, found[:, 0], False)
-        beside = (found + around).flatten()
-        beside = beside[left.index_select(0, beside)]
-        # A pixel may have been found from several; one of them leads on from it.
-        number = torch.arange(len(beside), device=kept.device)
-        last_found_by[beside] = number
-        found = beside[last_found_by.index_select(0, beside) == number][:, None]
-    return edge & ~left.view(*kept.shape[:2], -1, width)[..., 1:-1, 1:-1]
+        of_pixel[found] = False
+        beside = (found[:, None] + around).ravel()
+        found = np.unique(beside[of_pixel[beside]])
+    kept = edge & ~left[:, 1:-1, 1:-1]
+    return torch.from_numpy(kept[:, None]).to(size.device)
 
 
 def edge_distance(edge: Tensor) -> Tensor:
-    """Return the distance of each pixel to the nearest edge, at most FARTHEST, float32 [N, 1, H, W]."""
-    # Along the rows, where the nearest in 2k steps is the nearer of two in k steps; then the least square with a step
-    # along the columns. All are whole numbers up to FARTHEST squared.
-    nearest = FARTHEST - FARTHEST * edge.short()
+    """Return the distance of each pixel to the nearest edge, at most FARTHEST, float32 [N, 1, H, W], from bool."""
+    # Whole numbers of 16 bits, with so wide a border of FARTHEST that shifts need no care.
+    height, width = edge.shape[2:]
+    padded = F.pad(edge, (0, FARTHEST, FARTHEST, FARTHEST)).to(torch.int16).mul_(-FARTHEST).add_(FARTHEST)
+    lines = padded.view(-1)
+    # Along the rows, where the nearest in 2k steps is the nearer of two in k steps
+    further = torch.empty_like(lines)
     for step in (1, 2, 4, 8, 16):
-        _lower(nearest, nearest + step, 3, step)
-    nearest = nearest.square_()
-    rows = nearest.clone()
-    buffer = torch.empty_like(rows)
+        torch.add(lines, step, out=further)
+        for to, source in ((lines[step:], further[:-step]), (lines[:-step], further[step:])):
+            torch.minimum(to, source, out=to)
+    # Then the least square with a step along the columns, as long as one can be the least
+    rows = padded.mul_(padded)[:, 0]
+    nearest = rows[:, FARTHEST:-FARTHEST].clone()
+    bound = torch.empty_like(nearest)
     for step in range(1, FARTHEST):
-        _lower(nearest, torch.add(rows, step**2, out=buffer), 2, step)
-    return nearest.float().sqrt_()
-
-
-def _lower(values: Tensor, bounds: Tensor, dimension: int, step: int) -> None:
-    """Lower the values to those of `bounds` at `step` before and after them."""
-    length = values.shape[dimension] - step
-    if length > 0:
-        for to, source in ((step, 0), (0, step)):
-            part = values.narrow(dimension, to, length)
-            torch.minimum(part, bounds.narrow(dimension, source, length), out=part)
+        if step % 4 == 1 and int(nearest[..., :width].max()) <= step**2:
+            break
+        before, after = (rows[:, start : start + height] for start in (FARTHEST - step, FARTHEST + step))
+        torch.minimum(before, after, out=bound).add_(step**2)
+        torch.minimum(nearest, bound, out=nearest)
+    return nearest[:, None, :, :width].float().sqrt_()
 
 
 def equalised(levels: Tensor) -> Tensor:
