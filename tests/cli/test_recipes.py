@@ -117,3 +117,17 @@ def test_an_unknown_paper_is_named_with_the_known_ones() -> None:
 def test_studies_are_listed_with_the_papers_of_their_recipes() -> None:
     text = CliRunner().invoke(cli, ["study", "list"], catch_exceptions=False).output
     assert next(line for line in text.splitlines() if line.startswith("digits")).endswith("Wang et al. 2022")
+
+
+def test_studies_of_one_paper_are_listed_with_their_cost_and_data() -> None:
+    arguments = ["study", "list", "--paper", "zeise2025", "--json"]
+    listed = json.loads(CliRunner().invoke(cli, arguments, catch_exceptions=False).output)
+    assert "zeise2025-table-7" in listed
+    assert "digits" not in listed
+    assert listed["zeise2025-table-1"] == {
+        **listed["zeise2025-table-1"],
+        "sizes": ["tiny", "small", "paper"],
+        "trainings": 18,
+        "sources": ["cifar10"],
+        "printed": ["zeise2025-table-1"],
+    }

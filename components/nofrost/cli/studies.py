@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,14 +25,42 @@ study.add_command(study_run)
 
 
 @study.command("list")
+@click.option("--paper", metavar="KEY", help="Only those with recipes of this paper; `nofrost papers` lists the keys.")
 @json_option
-def study_list(as_json: bool) -> None:
-    """Print name, title and sizes of every shipped study, and the papers that its recipes come from."""
-    from nofrost.config import load_study, shipped_names, study_sizes
+def study_list(paper: str | None, as_json: bool) -> None:
+    """Print the shipped studies: title, sizes, trainings at the paper's size, sources of images, papers of the recipes.
 
+    `nofrost study plan NAME --size small` measures what one costs on this machine.
+    """
+    from nofrost.config import find_paper, load_study, shipped_names, study_sizes
+
+    reference = find_paper(paper).reference if paper else ""
     studies = {name: load_study(name) for name in shipped_names("study")}
-    rows = [(name, study.title, ", ".join(study_sizes(name)), _references(study)) for name, study in studies.items()]
-    emit({name: study.title for name, study in studies.items()}, aligned(rows), as_json)
+    listed = {name: study for name, study in studies.items() if reference in _references(study)}
+    values: dict[str, dict[str, Any]] = {
+        name: {
+            "title": study.title,
+            "note": study.note,
+            "printed": study.printed,
+            "sizes": study_sizes(name),
+            "trainings": len(study.runs.recipe) * len(study.runs.seed),
+            "sources": sorted({study.dataset.source, *(each.source for each in study.datasets.values())}),
+            "papers": _references(study),
+        }
+        for name, study in listed.items()
+    }
+    rows = [
+        (
+            name,
+            study.title,
+            ", ".join(values[name]["sizes"]),
+            f"{values[name]['trainings']} trainings",
+            ", ".join(values[name]["sources"]),
+            values[name]["papers"],
+        )
+        for name, study in listed.items()
+    ]
+    emit(values, aligned(rows), as_json)
 
 
 def _references(study: Study) -> str:
