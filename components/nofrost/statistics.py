@@ -180,6 +180,34 @@ def difference_of_means(first: Sequence[float], second: Sequence[float]) -> tupl
     return mean_1 - mean_2, math.hypot(deviation_1, deviation_2), error
 
 
+def ratio_interval(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
+    """Return the interval of the ratio of two independent numbers, the first over the second, from their own intervals:
+    that of the difference of their logarithms (Zou & Donner 2008).
+
+    Args:
+        first: value, lower and upper end, all above 0.
+        second: the same.
+    """
+    logarithms = [(math.log(value), math.log(low), math.log(high)) for value, low, high in (first, second)]
+    low, high = difference_interval(logarithms[0], logarithms[1])
+    return math.exp(low), math.exp(high)
+
+
+def ratio_of_means(first: Sequence[float], second: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Return the ratio of two means over independent trainings, the first over the second, both above 0.
+
+    Args, returns and errors are those of :func:`difference_of_means`; deviation and error are to first order, from the
+    relative ones of both means.
+    """
+    (mean_1, deviation_1), (mean_2, deviation_2) = mean_and_deviation(list(first)), mean_and_deviation(list(second))
+    ratio = mean_1 / mean_2
+    if deviation_1 is None or deviation_2 is None:
+        return ratio, None, None
+    relative = deviation_1 / mean_1, deviation_2 / mean_2
+    error = math.hypot(relative[0] / math.sqrt(len(first)), relative[1] / math.sqrt(len(second)))
+    return ratio, ratio * math.hypot(*relative), ratio * error
+
+
 def paired_mean_comparison(
     first: NDArray[np.float64], second: NDArray[np.float64], confidence: float = 0.95
 ) -> dict[str, float]:

@@ -26,6 +26,7 @@ COLUMNS = {
 ROWS = {
     "st": {"label": "ST", "recipe": "st", "values": {"clean": 80.0, "pgd": 1.0, "weights": 100, "loss": 1.5}},
     "sat": {"label": "SAT", "recipe": "sat", "values": {"clean": 60, "pgd": [38, 44]}, "spread": {"clean": 5}},
+    "ratio": {"label": "SAT over ST", "ratio_of": ["sat", "st"], "unit": "ratio", "values": {"clean": 0.75}},
     "less": {"label": "SAT less ST", "difference_of": ["sat", "st"], "values": {"clean": -20}},
     "relative": {
         "label": "fat",
@@ -93,6 +94,7 @@ def test_several_trainings_have_mean_deviation_and_standard_error() -> None:
         (Value("st", "pgd"), True, 0),
         (Value("sat", "pgd"), False, -41),  # 0 and 38 to 44
         (Value("less", "clean"), False, 9),  # -11 ± sqrt(5) and -20
+        (Value("ratio", "clean"), False, 71 / 82 - 0.75),
         (Value("relative", "clean"), True, 0),  # 72 less 71
     ],
 )
@@ -100,6 +102,20 @@ def test_a_printed_number_is_inside_where_the_ranges_meet(value: Value, inside: 
     entry = compared(**THREE).entries[value]
     assert entry.inside is inside
     assert entry.difference == pytest.approx(difference)
+
+
+def test_a_ratio_of_two_rows_has_an_interval_or_errors_of_its_own() -> None:
+    one, three = (compared(**runs).entries[Value("ratio", "clean")].ours for runs in (ONE, THREE))
+    assert one is not None
+    assert three is not None
+    assert one.value == pytest.approx(70 / 80)
+    assert one.interval is not None
+    assert one.interval[0] < 70 / 80 < one.interval[1]
+    relative = math.hypot(1 / 71, 2 / 82)
+    assert three.deviation == pytest.approx(71 / 82 * relative)
+    assert three.standard_error == pytest.approx(71 / 82 * relative / math.sqrt(3))
+    none = compared(st=[run(0, 0)], sat=[run(70, 0)]).entries[Value("ratio", "clean")]
+    assert none.reason == "one of the two numbers is 0 and has no ratio"
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,7 @@ class PrintedRow(OmitEmpty, Schema):
         unit: where it is not that of the column.
         relative_to: the row that its values are differences from; `derived` are then the values reckoned from these.
         difference_of: two rows of which its values are differences, the first less the second.
+        ratio_of: two rows of which its values are ratios, the first over the second.
         values: by column. A column without one is empty in the table.
         unreadable: why a value is null, where it is not for the reason of the table.
         spread: by column, of the kind that the table says.
@@ -136,6 +137,7 @@ class PrintedRow(OmitEmpty, Schema):
     unit: Unit | None = None
     relative_to: Name | None = None
     difference_of: tuple[Name, Name] | None = None
+    ratio_of: tuple[Name, Name] | None = None
     values: dict[Name, Number] = Field(default_factory=dict)
     unreadable: str = ""
     spread: dict[Name, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
@@ -182,9 +184,9 @@ class Printed(OmitEmpty, Schema):
                 for column in getattr(row, key):
                     if column not in self.columns:
                         raise unknown(f"column in rows.{name}.{key}", column, self.columns)
-            if row.not_run and (row.recipe or row.difference_of):
-                raise ValueError(f"rows.{name} has a recipe or is a difference, and a reason not_run: leave out one")
-            for other in (row.relative_to, *(row.difference_of or ())):
+            if row.not_run and (row.recipe or row.difference_of or row.ratio_of):
+                raise ValueError(f"rows.{name} has a recipe or is of two rows, and a reason not_run: leave out one")
+            for other in (row.relative_to, *(row.difference_of or ()), *(row.ratio_of or ())):
                 if other is not None and other not in self.rows:
                     raise unknown(f"row in rows.{name}", other, self.rows)
             suites = {column.suite for column in self.columns.values() if column.suite}
@@ -252,7 +254,7 @@ class Printed(OmitEmpty, Schema):
         names the recipe, followed by that of the other one, if this has settings: ``ROW-COLUMN`` or ``COLUMN-ROW``.
         """
         entry, heading = self.rows[row], self.columns[column]
-        if not (entry.recipe or heading.recipe) or entry.difference_of:
+        if not (entry.recipe or heading.recipe) or entry.difference_of or entry.ratio_of:
             return None
         of_row, of_column = (entry.run or row, entry.set), (column, heading.set)
         (name, _), (other, settings) = (of_column, of_row) if heading.recipe else (of_row, of_column)

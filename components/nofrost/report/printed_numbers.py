@@ -11,7 +11,13 @@ from typing import Any, Literal
 
 from nofrost.config import Claim, Inequality, Place, Printed, Size, Value
 from nofrost.report.measurement import Measured, Measurements, NotMeasuredError, measurement
-from nofrost.statistics import difference_interval, difference_of_means, mean_and_deviation
+from nofrost.statistics import (
+    difference_interval,
+    difference_of_means,
+    mean_and_deviation,
+    ratio_interval,
+    ratio_of_means,
+)
 
 Verdict = Literal["holds", "does not hold", "not expected at this size", "not measured", "not decided by numbers"]
 NORMAL_95 = NormalDist().inv_cdf(0.975)
@@ -167,6 +173,8 @@ class PrintedComparison:
             NotMeasuredError: it was not run, or did not measure it.
         """
         row = self.printed.rows.get(value.row)
+        if row and row.ratio_of:
+            return _ratio(*(self._trainings(Value(other, value.column)) for other in row.ratio_of))
         if row and row.difference_of:
             return _difference(*(self._trainings(Value(other, value.column)) for other in row.difference_of))
         return _over_trainings(self._trainings(value))
@@ -271,6 +279,19 @@ def _difference(first: Sequence[Measured], second: Sequence[Measured]) -> Ours:
     if trainings > 1 or ends[0] is None or ends[1] is None:
         return Ours(value, trainings, None, deviation, error)
     return Ours(value, 1, difference_interval((first[0].value, *ends[0]), (second[0].value, *ends[1])))
+
+
+def _ratio(first: Sequence[Measured], second: Sequence[Measured]) -> Ours:
+    """Return the first over the second, of independent trainings."""
+    values = [[each.value for each in group] for group in (first, second)]
+    if any(sum(group) <= 0 for group in values):
+        raise NotMeasuredError("one of the two numbers is 0 and has no ratio")
+    value, deviation, error = ratio_of_means(*values)
+    trainings = min(len(first), len(second))
+    ends = [each.interval for each in (first[0], second[0])]
+    if trainings > 1 or ends[0] is None or ends[1] is None or min(ends[0][0], ends[1][0]) <= 0:
+        return Ours(value, trainings, None, deviation, error)
+    return Ours(value, 1, ratio_interval((first[0].value, *ends[0]), (second[0].value, *ends[1])))
 
 
 def _decimals(number: float) -> int:

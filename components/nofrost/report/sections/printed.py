@@ -89,6 +89,8 @@ def _row_cell(comparison: PrintedComparison, collected: Collected, row: str) -> 
     run = [recipe for recipe in collected.recipes if recipe.name in names]
     if entry.difference_of:
         note = f"{entry.difference_of[0]} less {entry.difference_of[1]}"
+    elif entry.ratio_of:
+        note = f"{entry.ratio_of[0]} over {entry.ratio_of[1]}"
     elif entry.relative_to:
         note = f"less {entry.relative_to}"
     elif names & comparison.swept:
