@@ -38,7 +38,7 @@ SMALL = {
     r"cifar-resnet\d+": "cifar-resnet18-w8",
     r"resnet\d+": "resnet8",
     r"wrn-.+": "wrn-10-1",
-    r"cifar-vgg\d+": "cifar-vgg8-w8",
+    r"cifar-vgg\d+|vgg\d+(_bn)?": "cifar-vgg8-w8",
     r"mlp-\d+-\d+": "mlp-2-16",
 }
 IN_TRAINING_MODE = ("fast", "free")  # objectives whose attack leaves the model as it trains

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nofrost import models
 from nofrost.errors import UserError
-from nofrost.models.published_weights import MEAN, STD, convert, renamed
+from nofrost.models.published_weights import MEAN, STD, check_published, convert, renamed
 
 STAGES, STRIDES, WITH_3X3 = (3, 4, 6, 3), (2, 2, 2, 1), 2  # of BagNet-9
 WIDTH, CLASSES = 8, 5
@@ -134,3 +134,16 @@ def test_a_file_that_does_not_fit_is_refused_in_a_sentence(change: Any, message:
     with pytest.raises(UserError, match=message):
         convert(tmp_path / "bagnet.pth", "bagnet9-w8", tmp_path / "out.safetensors", image_size=40)
     assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize("arch", ["vgg16_bn", "bagnet17"])
+def test_published_weights_that_are_not_there_are_named_with_their_place_and_checksum(
+    arch: str, tmp_path: Path
+) -> None:
+    weights = tmp_path / f"{arch}.safetensors"
+    with pytest.raises(UserError, match=rf"does not exist: download https://\S+ \(its SHA-256.*--arch {arch}") as error:
+        check_published(weights, arch)
+    assert "\n" not in str(error.value)
+    check_published(weights, "resnet8")
+    weights.touch()
+    check_published(weights, arch)

@@ -20,8 +20,8 @@ import yaml
 from safetensors.torch import load_file
 
 import nofrost
-from nofrost import prepare, train
-from nofrost.config import DatasetSpec, Recipe, recipe_of
+from nofrost import models, prepare, train
+from nofrost.config import DatasetSpec, Recipe, load_recipe, recipe_of
 from nofrost.data import manifest
 from nofrost.errors import UserError
 from nofrost.files import read_checked_json, read_json, write_checked_json
@@ -282,6 +282,26 @@ def test_a_partial_run_of_another_recipe_is_not_continued(
     (unfinished / "state.json").write_text("{}")
     assert train.run(digits, None, recipe, "st", 0, tmp_path / "out").epochs == 1
     assert "belongs to another configuration" in capsys.readouterr().err
+
+
+def test_a_published_network_keeps_its_weights_and_the_statistics_of_its_own_images(
+    digits: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "published.safetensors"
+    published = models.create_model(
+        "resnet8", normaliser="bn", num_classes=10, image_size=16, channels=1, mean=(0.3,), std=(0.2,)
+    )
+    models.save_checkpoint(weights, published, {})
+    keys = ("model.arch=resnet8", "views.image_size=null", "model.input_statistics=weights")
+    recipe = load_recipe("galloway2019-published-bn", [*keys, f"model.weights={weights}"])
+    train.run(digits, None, recipe, "published", 0, tmp_path / "out")
+    before, after = (load_file(path) for path in (weights, tmp_path / "out/best.safetensors"))
+    assert before.keys() == after.keys()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+    assert read_json(tmp_path / "out/best.json")["mean"] == [0.3]
+    without = load_recipe("galloway2019-published-bn", keys)
+    with pytest.raises(UserError, match="which is not set: name them"):
+        train.run(digits, None, without, "published", 0, tmp_path / "other")
 
 
 @pytest.mark.parametrize(

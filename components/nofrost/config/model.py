@@ -70,9 +70,11 @@ class ModelSpec(Architecture, OmitEmpty):
             which are exact where a batch has all images. None keeps the architecture's own, mostly 0.1.
         initial: whether the last layer is drawn at ``random`` or starts at ``zeros``, which makes a linear classifier
             the function of what it has learnt alone.
+        input_statistics: mean and deviation that images are normalised with: those of the ``dataset``, or of the
+            ``weights``, as published networks need them.
     """
 
-    later_keys: ClassVar[tuple[str, ...]] = (*Architecture.later_keys, "initial")
+    later_keys: ClassVar[tuple[str, ...]] = (*Architecture.later_keys, "initial", "input_statistics")
 
     arch: Arch = "resnet26"
     normaliser: Normaliser = "bn"
@@ -81,3 +83,4 @@ class ModelSpec(Architecture, OmitEmpty):
     batch_statistics: Statistics = "process"
     batch_norm_momentum: float | None = Field(default=None, gt=0, le=1)
     initial: Literal["random", "zeros"] = "random"
+    input_statistics: Literal["dataset", "weights"] = "dataset"

@@ -24,6 +24,41 @@ _VGG_GRID = 7  # places to a side that the first of them looks at
 _HEADS = ("fc.weight", "head.fc.weight")
 _COUNTER = "num_batches_tracked"  # which files of older versions of torch lack
 
+_TORCHVISION = "https://download.pytorch.org/models"
+_BAGNET = (
+    "https://bitbucket.org/wielandbrendel/bag-of-feature-pretrained-models/raw/249e8fa82c0913623a807d9d35eeab9da7dcc2a8"
+)
+PUBLISHED = {
+    "vgg11": f"{_TORCHVISION}/vgg11-8a719046.pth",
+    "vgg11_bn": f"{_TORCHVISION}/vgg11_bn-6002323d.pth",
+    "vgg13": f"{_TORCHVISION}/vgg13-19584684.pth",
+    "vgg13_bn": f"{_TORCHVISION}/vgg13_bn-abd245e5.pth",
+    "vgg16": f"{_TORCHVISION}/vgg16-397923af.pth",
+    "vgg16_bn": f"{_TORCHVISION}/vgg16_bn-6c64b313.pth",
+    "vgg19": f"{_TORCHVISION}/vgg19-dcbb9e9d.pth",
+    "vgg19_bn": f"{_TORCHVISION}/vgg19_bn-c79401a0.pth",
+    "bagnet9": f"{_BAGNET}/bagnet8-34f4ccd2.pth.tar",
+    "bagnet17": f"{_BAGNET}/bagnet16-105524de.pth.tar",
+    "bagnet33": f"{_BAGNET}/bagnet32-2ddd53ed.pth.tar",
+}
+"""Where the weights of galloway2019 table 5 are, by architecture; a name ends in the first digits of its SHA-256."""
+
+
+def check_published(weights: Path, arch: str) -> None:
+    """Check that weights are there where a published file has them.
+
+    Raises:
+        UserError: they are not; the message says where the file is and how it becomes a checkpoint.
+    """
+    if weights.exists() or (url := PUBLISHED.get(arch)) is None:
+        return
+    name = url.rpartition("/")[2]
+    digits = name.partition(".")[0].rpartition("-")[2]
+    raise UserError(
+        f"{weights} does not exist: download {url} (its SHA-256 begins with {digits}) and run `nofrost models convert "
+        f"{name} --arch {arch} --out {weights}`, or train other recipes (runs.recipe)"
+    )
+
 
 def convert(file: Path, arch: str, out: Path, image_size: int = IMAGE_SIZE) -> Classifier:
     """Write the weights in a published file to a checkpoint, and return its model.

@@ -25,8 +25,9 @@ from nofrost.data import (
 from nofrost.errors import UserError, remark
 from nofrost.files import sha256_file
 from nofrost.models import Classifier, Signature, build, default_device, load_pretrained
-from nofrost.models.checkpoint import weights_file
+from nofrost.models.checkpoint import read_signature, weights_file
 from nofrost.models.device import computes_bfloat16
+from nofrost.models.published_weights import check_published
 from nofrost.models.trial import check_forward
 from nofrost.processes import ProcessGroup
 from nofrost.ranks import process_rank
@@ -98,6 +99,7 @@ def input_checksums(
     if augmentation and _augmentation_sets(recipe):
         inputs["augmentation"] = augmentation_checksum(augmentation)
     if weights:
+        check_published(weights, recipe.model.arch)
         inputs["weights"] = sha256_file(weights_file(weights))
     return inputs
 
@@ -172,13 +174,19 @@ def new_model(recipe: Recipe, manifest: Manifest, weights: Path | None, seed: in
     """
     spec = recipe.model
     torch.manual_seed(derive_seed(seed, "weights"))
+    mean, std = manifest.mean, manifest.std
+    if spec.input_statistics == "weights":
+        if weights is None:
+            raise UserError("model.input_statistics: weights takes those of model.weights, which is not set: name them")
+        published = read_signature(weights_file(weights))
+        mean, std = published.mean, published.std
     signature = Signature(
         **spec.model_dump(include=set(Architecture.model_fields)),
         num_classes=len(manifest.classes),
         image_size=manifest.image_size,
         channels=manifest.channels,
-        mean=manifest.mean,
-        std=manifest.std,
+        mean=mean,
+        std=std,
         classes=manifest.classes,
     )
     model = build(signature)
