@@ -19,7 +19,9 @@ load = cache(load_study)
 STUDIES = [name for name in shipped_names("study") if load(name).printed]
 NO_STUDY = {"xie2020-figure-4": "a schematic without numbers"}
 # Studies that are not there yet.
-TO_COME = {*(f"galloway2019-table-{number}" for number in (5, 6, 7)), "galloway2019-text"}
+TO_COME = {*(f"galloway2019-table-{number}" for number in (6, 7)), "galloway2019-text"}
+# Of which containers need a ref of the weights, and not a file of one machine.
+OF_WEIGHTS = ("galloway2019-table-5", "paper")
 # Rows that are trained at the paper's size alone: a guess of ours, whose numbers are not printed.
 AT_PAPER_ALONE = {"zeise2025-figure-1": {"all-a-r101", "all-n-bn-a-r101", "all-n-rest-a-r101", "all-n-r101"}}
 
@@ -52,7 +54,7 @@ def test_a_study_is_planned_in_every_size_with_the_same_rows(name: str) -> None:
         assert study.size == size
         assert rows - set(study.rows) == (AT_PAPER_ALONE.get(name, set()) if size == "small" else set())
         # Sizes of the same runs have the same graph.
-        if study.runs not in planned:
+        if study.runs not in planned and (name, size) != OF_WEIGHTS:
             plan = plan_study(study, gpus=1, nodes=1)
             assert len(plan.runs) == len(study.runs.recipe) * len(study.runs.seed)
             planned.append(study.runs)
@@ -67,7 +69,7 @@ def test_every_row_is_run_or_says_why_not(name: str) -> None:
     for row, entry in table.rows.items():
         of_row = {table.run_of(row, column) for column in table.columns} - {None}
         is_run = bool(of_row or (entry.recipe and (entry.run or row) in runs))
-        assert is_run + bool(entry.difference_of) + bool(entry.not_run) == 1, row
+        assert is_run + bool(entry.difference_of or entry.ratio_of) + bool(entry.not_run) == 1, row
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -163,7 +163,7 @@ WRONG = {
     ),
     "recipe not run": (
         {"rows": {"st": ROW | {"not_run": "r"}}, "claims": []},
-        "rows.st has a recipe or is a difference",
+        "rows.st has a recipe or is of two rows",
     ),
     "other row": ({"rows": {"st": ROW | {"relative_to": "stt"}}, "claims": []}, "unknown row in rows.st"),
     "no suite": ({"columns": {"clean": {"title": "Clean"}}}, "columns.clean: suite is missing"),
