@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from nofrost.config import load_study, parse_study, study_as_yaml
+from nofrost.config.base import merge
 from nofrost.errors import UserError
 
 SIZES = {
@@ -89,6 +90,27 @@ def test_what_a_base_changes_at_a_size_in_recipes_of_its_own_is_no_part_of_a_stu
 
 def test_an_override_stands_above_a_size(tmp_path: Path) -> None:
     assert load_study(study(tmp_path), ["dataset.limit=90"], "tiny").dataset.limit == 90
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, "tiny"),
+        ({"note": "Mine."}, "tiny"),
+        ({"dataset": {"path": "elsewhere"}}, "tiny"),
+        ({"dataset": {"limit": 100}}, None),
+        ({"recipes": {"all-n": {"optimiser": {"lr": 0.2}}}}, None),
+        ({"recipes": {"all-n": {"optimiser": {"lr": 0.2}}}, "name": "mine"}, "tiny"),
+        ({"size": "small"}, None),
+    ],
+)
+def test_a_spelled_out_study_that_was_changed_by_hand_is_of_no_size(
+    change: dict[str, Any], expected: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "params.yaml"
+    values = yaml.safe_load(study_as_yaml(load_study("zeise2025-table-1", size="tiny")))
+    path.write_text(yaml.safe_dump(merge(values, change)), encoding="utf-8")
+    assert load_study(path).size == expected
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from nofrost.config.base import LEFT_OUT, Schema, first_duplicate, merge, nested
 from nofrost.config.printed import load_printed
-from nofrost.config.reading import SUITES, is_path, on_its_base, read, read_text
+from nofrost.config.reading import SUITES, is_path, on_its_base, read, read_text, shipped_names
 from nofrost.config.recipe import Recipe
 from nofrost.config.scaling import scaled
 from nofrost.config.sizes import differs_in_size, of_size, sizes_of
@@ -51,18 +51,34 @@ def load_suite(name: str | Path, overrides: Sequence[str] = ()) -> Suite:
 def load_study(name: str | Path, overrides: Sequence[str] = (), size: str | None = None) -> Study:
     """Return the study of this name or path with its recipes and suites spelled out; raises like `load_recipe`.
 
-    With overrides of what its size says it is of no size.
+    With overrides of what its size says it is of no size, and so is a spelled-out study, such as params.yaml, that was
+    changed by hand: one whose settings are not those of the shipped study of its name in this size.
 
     Args:
         size: of those that the study has; None: the study as it stands, which is ``paper`` where it has sizes.
     """
-    values = _expand_study(read("study", name), str(name), size)
+    file = read("study", name)
+    values = _expand_study(file, str(name), size)
     for text in overrides:
         _check_name(text, values)
     changed = overridden(values, overrides)
     if differs_in_size(values, changed):
         changed.pop("size", None)
-    return validated(Study, _with_datasets(changed), str(name), overrides)
+    study = validated(Study, _with_datasets(changed), str(name), overrides)
+    is_changed = study.size is not None and "size" in file and not _is_shipped(study)
+    return study.model_copy(update={"size": None}) if is_changed else study
+
+
+def _is_shipped(study: Study) -> bool:
+    """Return whether a study of a size is the shipped study of its name in that size, if there is one of its name."""
+    if study.name not in shipped_names("study"):
+        return True
+    if study.size not in study_sizes(study.name):
+        return False
+    ours, shipped = study.as_json(), load_study(study.name, size=study.size).as_json()
+    # Settings of augmentation methods at their defaults are spelled out in the file alone.
+    ours["augmentation"] = {key: ours["augmentation"].get(key) for key in shipped["augmentation"]}
+    return not differs_in_size(ours, shipped)
 
 
 def _check_name(text: str, study: Mapping[str, Any]) -> None:

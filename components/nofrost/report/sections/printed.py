@@ -161,7 +161,7 @@ def _caption(comparison: PrintedComparison, collected: Collected) -> str:
     ]
     kind = "standard error" if comparison.with_error else "sample standard deviation"
     spread = f"; the spread of ours is the {kind} over seeds" if len(study.runs.seed) > 1 else ""
-    size = f" (size {study.size})" if study.size else ""
+    size = f" (size {study.size})" if study.size else " (own settings, of no size)"
     expected = "" if study.size == "paper" else " At another size than the paper's, numbers are not expected to match."
     return (
         f"Printed: {'; '.join(filter(None, theirs)) or 'the paper does not say on what'}. "
