@@ -69,10 +69,10 @@ def test_rows_of_one_line_are_drawn_over_their_axis_with_the_printed_numbers_bes
     (panel,) = found.panels
     assert found.legend == [("BN", 0), ("no BN", 2)]
     assert panel.alt == (
-        "Lines of accuracy, % by size, pixels: BN 70 at 28 and 50 at 84 (printed 80 at 28 and 60 at 84); "
+        "Clean. Lines of accuracy, % by size: BN 70 at 28 and 50 at 84 (printed 80 at 28 and 60 at 84); "
         "no BN 75 at 28 and 74 at 84 (printed 90 at 28 and 88 at 84)."
     )
-    assert found.caption.startswith("Wang et al. 2022, Table 1: Clean by size, pixels: filled markers are ours")
+    assert found.caption.startswith("Wang et al. 2022, Table 1: Clean by size: filled markers are ours")
     assert {"28", "84", "size, pixels", "accuracy, %"} <= set(texts(panel.svg))
 
 
@@ -130,8 +130,8 @@ def test_two_axes_are_a_heat_map_with_the_line_of_the_largest_trainable_depth() 
     found = figure(two_axes([5, 25, 55], [4, 8, 64]))
     (panel,) = found.panels
     assert panel.alt == (
-        "Heat map of accuracy, %, ST: least 50 at depth, layers 5 and batch size, images 4, "
-        "most 58 at depth, layers 55 and batch size, images 64."
+        "Clean. Heat map of accuracy, %, ST: least 50 at depth 5 and batch size 4, "
+        "most 58 at depth 55 and batch size 64."
     )
     assert {"50", "58", "depth, layers", "batch size, images"} <= set(texts(panel.svg))
     assert "28 with 4 images, 55 with 8 images and 80 with 64 images" in found.caption

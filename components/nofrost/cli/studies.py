@@ -139,6 +139,8 @@ def _table(shown: Printed) -> str:
     rows = [(name, _training(row), *_values(shown, row)) for name, row in shown.rows.items()]
     lines += ["", aligned([headings, *rows])] if rows else []
     lines += ["", "Claims:", *(f"- {claim.text}" for claim in shown.claims)] if shown.claims else []
+    axes = [f"Axis {name}: {axis.title}{'; ' if axis.values else ''}{axis.values}" for name, axis in shown.axes.items()]
+    lines += ["", *axes] if axes else []
     lines += ["", *shown.notes] if shown.notes else []
     return "\n".join([*lines, *([f"Not readable: {shown.unreadable}"] if shown.unreadable else [])])
 

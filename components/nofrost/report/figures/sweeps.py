@@ -37,6 +37,11 @@ class Axis:
     ticks: Sequence[float | str]
 
     @property
+    def noun(self) -> str:
+        """The title without its unit."""
+        return self.title.partition(",")[0]
+
+    @property
     def is_numeric(self) -> bool:
         """Whether all coordinates are numbers."""
         return all(not isinstance(tick, str) for tick in self.ticks)

@@ -14,6 +14,8 @@ from nofrost.report.printed_numbers import Ours, PrintedComparison
 
 _FACTORS = {"share": 100.0}
 _IN_PERCENT = ("percent", "share")
+# So many columns of a heat map have room in a panel beside others.
+NARROW = 4
 
 
 @dataclass(frozen=True)
@@ -132,10 +134,14 @@ def _lines(
             f"swept-{comparison.printed.id}-{number}", axis, swept, unit, alone=len(by_panel) == 1
         )
         panels.append(
-            Panel(title if len(by_panel) > 1 else "", svg, f"Lines of {unit} by {axis.title}: {'; '.join(words)}.")
+            Panel(
+                title if len(by_panel) > 1 else "",
+                svg,
+                f"{_of(title)}Lines of {unit} by {axis.noun}: {'; '.join(words)}.",
+            )
         )
     caption = (
-        f"{_name(comparison, by_panel)} by {axis.title}: filled markers are ours with their range, hollow ones "
+        f"{_name(comparison, by_panel)} by {axis.noun}: filled markers are ours with their range, hollow ones "
         "the printed numbers with their spread. The numbers stand in the table above."
     )
     return Figure(caption, panels, list(lines.items()), wide=axis.is_list)
@@ -146,6 +152,11 @@ def _name(comparison: PrintedComparison, by_panel: Mapping[str, object]) -> str:
     table = comparison.printed
     panel = ", ".join(filter(None, by_panel)) if len(by_panel) == 1 else ""
     return f"{find_paper(table.paper).reference}, {table.name}{': ' if panel else ''}{panel}"
+
+
+def _of(panel: str) -> str:
+    """Return the beginning of a text alternative: the heading of the panel."""
+    return f"{panel}. " if panel else ""
 
 
 def _sorted(axis: Axis, points: list[tuple]) -> list[tuple]:  # type: ignore[type-arg]
@@ -187,15 +198,15 @@ def _maps(
             name = f"swept-{comparison.printed.id}-{len(panels)}"
             svg = figures.swept_map(name, down, along, cells, position, border)
             ends = ", ".join(
-                f"{word} {value:.3g} at {down.title} {down.label(row)} and {along.title} {along.label(column)}"
+                f"{word} {value:.3g} at {down.noun} {down.label(row)} and {along.noun} {along.label(column)}"
                 for word, ((row, column), value) in (
                     ("least", min(cells.items(), key=lambda cell: cell[1])),
                     ("most", max(cells.items(), key=lambda cell: cell[1])),
                 )
             )
-            panels.append(Panel(f"{title}, {line}", svg, f"Heat map of {unit}, {line}: {ends}.", position))
+            panels.append(Panel(f"{title}, {line}", svg, f"{_of(title)}Heat map of {unit}, {line}: {ends}.", position))
     caption = (
-        f"{_name(comparison, {})}: ours by {down.title} and {along.title}, the larger the more coloured. The numbers "
+        f"{_name(comparison, {})}: ours by {down.noun} and {along.noun}, the larger the more coloured. The numbers "
         "with their ranges stand in the table above."
     )
     if bordered:
@@ -205,7 +216,7 @@ def _maps(
             "2019, theorem 3.10), at which the gradient has grown by what float32 resolves beside 1: "
             f"{text.listed(depths)}."
         )
-    return Figure(caption, panels, list(lines.items()))
+    return Figure(caption, panels, list(lines.items()), wide=len(along.ticks) > NARROW)
 
 
 def _trainable(batch: float) -> float:
