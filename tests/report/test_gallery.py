@@ -53,7 +53,10 @@ def papers(tmp_path_factory: pytest.TempPathFactory, whole: Any) -> Path:
             "size": "small",
             "recipes": {row: printed[row] for row in rows},
             "runs": {"recipe": rows},
-            "suites": {"ood": {"quick": {"base": "ood-quick", "corruptions": ["contrast"]}}},
+            "suites": {
+                "adversarial": {"quick": {"base": "adversarial-quick", "steps_curve": None, "properties": None}},
+                "ood": {"quick": None},
+            },
         }
         (folder / name).mkdir()
         path = folder / name / "study.yaml"

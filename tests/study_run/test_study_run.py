@@ -67,7 +67,9 @@ def fake_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def folder_of(project: Path, *overrides: str) -> StudyFolder:
     study = check_study(load_study("digits", ["runs.recipe=[st, sat]", *overrides]))
-    return StudyFolder(project.parent / "papers" / "digits", study, project, project / "data" / "source")
+    return StudyFolder(
+        project.parent / "papers" / "digits", study, project, {"data/source": project / "data" / "source"}
+    )
 
 
 def trained(folder: StudyFolder, attempt: Attempt = ATTEMPT) -> Any:
@@ -99,7 +101,7 @@ def test_other_images_are_linked_and_a_folder_in_the_way_is_named(project: Path,
     folder = folder_of(project)
     folder.set_up()
     (tmp_path / "other").mkdir()
-    replace(folder, images=tmp_path / "other").set_up()
+    replace(folder, images={"data/source": tmp_path / "other"}).set_up()
     assert (folder.path / "data/source").resolve() == tmp_path / "other"
     (folder.path / "components").unlink()
     (folder.path / "components").mkdir()
@@ -203,9 +205,9 @@ def test_a_study_without_its_images_is_skipped_and_the_others_go_on(
         ("zeise2025-table-1", "skipped"),
         ("mine", "finished"),
     ]
-    assert "cifar-10-python.tar.gz not in" in outcomes[0]["reason"]
-    assert "--source cifar10=PATH" in outcomes[0]["reason"]
-    assert "study 2 of 2, mine: about 7 minutes on an idle machine" in printed
+    assert "cifar-10-python.tar.gz of source cifar10 not in" in outcomes[0]["reason"]
+    assert "--source SOURCE=PATH" in outcomes[0]["reason"]
+    assert "study 2 of 2, mine: about 7 minutes, as fast as this machine is now" in printed
     assert (project / "papers" / "mine" / "params.yaml").is_file()
     assert not (project / "papers" / "zeise2025-table-1").exists()
 

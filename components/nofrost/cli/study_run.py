@@ -13,7 +13,7 @@ import click
 from nofrost.cli.options import PATH, aligned, emit, json_option
 
 if TYPE_CHECKING:
-    from nofrost.config import DatasetSpec
+    from nofrost.config import DatasetSpec, Study
     from nofrost.study_run import Attempt, StudyFolder
 
 
@@ -77,7 +77,7 @@ def study_run(
         study = load_study(name, size=used)
         if download and "download" in _keys(study.dataset):
             study = load_study(name, ["dataset.download=true"], used)
-        images = _images_of(study.dataset, places, out if download else None)
+        images = _images_of(study, places, out if download else None)
         folders.append(StudyFolder(out / study.name, check_study(study, name), Path.cwd(), images))
     minutes = {folder.study.name: _planned_minutes(folder) for folder in folders}
     began = time.monotonic()
@@ -87,8 +87,8 @@ def study_run(
         to_come = sum(minutes[later.study.name] for later in folders[number - 1 :])
         so_far = (time.monotonic() - began) / 60
         say(
-            f"study {number} of {len(folders)}, {name}: about {minutes[name]:.0f} minutes on an idle machine; "
-            f"{so_far:.0f} minutes so far, about {to_come:.0f} to come"
+            f"study {number} of {len(folders)}, {name}: about {minutes[name]:.0f} minutes, as fast as this "
+            f"machine is now; {so_far:.0f} minutes so far, about {to_come:.0f} to come"
         )
         outcomes.append(_run(folder))
         if outcomes[-1].reason:
@@ -130,11 +130,21 @@ def _places(sources: tuple[str, ...]) -> dict[str, Path]:
     return places
 
 
-def _images_of(dataset: DatasetSpec, places: dict[str, Path], downloads: Path | None) -> Path:
-    """Return where the images of a dataset lie, or are downloaded to unless a place is given."""
-    if place := places.get(dataset.source, places.get("")):
-        return place.absolute()
-    return (downloads / ".source" / dataset.source if downloads else Path(dataset.path)).absolute()
+def _images_of(study: Study, places: dict[str, Path], downloads: Path | None) -> dict[str, Path]:
+    """Return where images lie, or are downloaded to unless a place is given, by the paths that a study looks at."""
+    from nofrost.errors import UserError
+    from nofrost.study_run import datasets_of
+
+    images: dict[str, Path] = {}
+    for dataset in datasets_of(study):
+        here = downloads / ".source" / dataset.source if downloads else Path(dataset.path)
+        place = (places.get(dataset.source) or places.get("") or here).absolute()
+        if images.setdefault(dataset.path, place) != place:
+            raise UserError(
+                f"study {study.name} looks for images of several sources at {dataset.path}: put them into one folder, "
+                "and name that with --source PATH"
+            )
+    return images
 
 
 def _keys(dataset: DatasetSpec) -> set[str]:
@@ -161,10 +171,7 @@ def _run(folder: StudyFolder) -> StudyOutcome:
 
     name = folder.study.name
     if absent := folder.absent():
-        where = f"{', '.join(absent)} not in {folder.images}"
-        return StudyOutcome(
-            name, "skipped", f"{where}: name the folder with --source {folder.study.dataset.source}=PATH"
-        )
+        return StudyOutcome(name, "skipped", f"{'; '.join(absent)}: name the folder with --source SOURCE=PATH")
     folder.set_up()
     killed = folder.begin()
     codes = []

@@ -1,9 +1,9 @@
 """The folder that a study is run in, beside those of other studies: ``FOLDER/NAME``."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 
 from nofrost.config import DatasetSpec, Study, study_as_yaml
@@ -39,29 +39,28 @@ class StudyFolder:
         path: of the folder.
         study: checked, with everything spelled out.
         project: the folder with dvc.yaml and the code.
-        images: where the images of its source lie.
+        images: where the images lie that the study looks for at these paths.
     """
 
     path: Path
     study: Study
     project: Path
-    images: Path
+    images: Mapping[str, Path]
 
     @property
     def report(self) -> Path:
         """The folder of its report."""
         return self.path / "report"
 
-    @cached_property
-    def dataset(self) -> DatasetSpec:
-        """Its dataset, read from `images`."""
-        return self.study.dataset.model_copy(update={"path": str(self.images)})
-
     def absent(self) -> list[str]:
-        """Return which of its images' files are not there, as far as it shows without opening them."""
-        if not resolve_source(self.study.dataset, self.study.name).needs_path:
-            return []
-        return resolve_source(self.dataset, self.study.name).absent()
+        """Return which images are not there, and where, as far as it shows without opening files."""
+        absent = []
+        for spec in datasets_of(self.study):
+            if resolve_source(spec, self.study.name).needs_path:
+                here = spec.model_copy(update={"path": str(self.images[spec.path])})
+                if names := resolve_source(here, self.study.name).absent():
+                    absent.append(f"{', '.join(names)} of source {spec.source} not in {here.path}")
+        return absent
 
     def record(self) -> StudyRecord | None:
         """Return what it took so far; None where it was not run, or was another study."""
@@ -85,9 +84,10 @@ class StudyFolder:
         for name in _COPIED:
             _write(self.path / name, (self.project / name).read_bytes())
         _link(self.path / CODE, self.project / CODE)
-        if not Path(self.study.dataset.path).is_absolute():
-            make_folder(self.images)
-            _link(self.path / self.study.dataset.path, self.images)
+        for path, images in self.images.items():
+            if not Path(path).is_absolute():
+                make_folder(images)
+                _link(self.path / path, images)
         if not self._is_selected():
             (self.path / RECORD).unlink(missing_ok=True)
             write_text(self.path / "params.yaml", study_as_yaml(self.study))
@@ -139,6 +139,11 @@ class StudyFolder:
     def _is_selected(self) -> bool:
         params = self.path / "params.yaml"
         return params.is_file() and params.read_text(encoding="utf-8") == study_as_yaml(self.study)
+
+
+def datasets_of(study: Study) -> list[DatasetSpec]:
+    """Return the datasets of a study."""
+    return [study.dataset]
 
 
 def _write(path: Path, content: bytes) -> None:
