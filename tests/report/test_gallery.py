@@ -6,7 +6,6 @@ import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -22,7 +21,11 @@ from nofrost.report.highlights import HIGHLIGHTS, read_highlights
 from nofrost.results import StudyRecord, write_result
 from tests.report.study_on_disk import Tree
 
-STUDIES = {"b-study": ("wang2022-table-3", ["sat", "nofrost"]), "a-study": ("xie2020-table-1", ["adv", "clean"])}
+STUDIES = {
+    "b-study": ("wang2022-table-3", ["sat", "nofrost"]),
+    "a-study": ("xie2020-table-1", ["adv", "clean"]),
+    "digits": ("", ["sat"]),
+}
 RECORD = StudyRecord(
     study="b-study",
     size="small",
@@ -40,7 +43,7 @@ RECORD = StudyRecord(
 
 
 @pytest.fixture(scope="module")
-def papers(tmp_path_factory: pytest.TempPathFactory, whole: Any) -> Path:
+def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two studies of papers and one of none, each in a folder as `nofrost study run` leaves it; not to be changed."""
     folder = tmp_path_factory.mktemp("papers")
     printed = {"sat": "sat", "nofrost": "nofrost", "adv": "sat", "clean": "st"}
@@ -49,7 +52,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory, whole: Any) -> Path:
             "base": "digits",
             "name": name,
             "title": f"Rows of <{table}>",
-            "printed": table,
+            "printed": [table] if table else [],
             "size": "small",
             "recipes": {row: printed[row] for row in rows},
             "runs": {"recipe": rows},
@@ -63,7 +66,6 @@ def papers(tmp_path_factory: pytest.TempPathFactory, whole: Any) -> Path:
         path.write_text(yaml.safe_dump(values), encoding="utf-8")
         Tree(folder / name, load_study(path)).report()
     write_result(folder / "b-study" / "record.json", RECORD)
-    shutil.copytree(whole[1], folder / "digits" / "report")
     return folder
 
 
