@@ -212,6 +212,26 @@ def test_a_study_without_its_images_is_skipped_and_the_others_go_on(
     assert not (project / "papers" / "zeise2025-table-1").exists()
 
 
+def test_the_images_of_further_datasets_are_looked_for_too(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    values = {
+        "base": "digits",
+        "name": "mine",
+        "dataset": {"source": "mnist", "image_size": None},
+        "datasets": {"colours": {"source": "cifar10"}},
+        "runs": {"recipe": ["st"], "dataset": {"colours": ["sat"]}},
+        "augmentation": {"methods": []},
+        "suites": {"ood": {"quick": None}},
+    }
+    (project / "mine.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    code, outcomes, _ = run("mine.yaml")
+    assert (code, outcomes[0]["state"]) == (2, "skipped")
+    assert "of source mnist not in" in outcomes[0]["reason"]
+    assert "of source cifar10 not in" in outcomes[0]["reason"]
+    with pytest.raises(UserError, match="looks for images of several sources at data/source: put them into one folder"):
+        CliRunner().invoke(cli, ["study", "run", "mine.yaml", "--source", f"mnist={project}"], catch_exceptions=False)
+
+
 def test_a_study_that_fails_is_left(project: Path, fake_dvc: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     mine = my_study(project, monkeypatch)

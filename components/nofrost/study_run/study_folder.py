@@ -143,7 +143,7 @@ class StudyFolder:
 
 def datasets_of(study: Study) -> list[DatasetSpec]:
     """Return the datasets of a study."""
-    return [study.dataset]
+    return [study.dataset, *study.datasets.values()]
 
 
 def _write(path: Path, content: bytes) -> None:
