@@ -5,10 +5,8 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,8 @@ from pipelines.cli import pipelines
 from pipelines.package import canonical
 from tests.child_process import running
 from tests.pipelines.conftest import Program
+from tests.pipelines.local_project import RUN, call, environment, executed, make_project, pipeline
 
-ROOT = Path(__file__).parents[2]
 SMALL = (
     "dataset.limit=200",
     "augmentation.methods=[tda]",
@@ -41,41 +39,11 @@ SMALL = (
 )
 
 
-def environment() -> dict[str, str]:
-    """Variables by which this Python's programs come first on the path; tasks share the processors."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    variables = {name: value for name, value in os.environ.items() if name != "NOFROST_STORE"}
-    python_path = f"{ROOT}{os.pathsep}{ROOT / 'components'}"
-    return {**variables, "PATH": path, "PYTHONPATH": python_path, "OMP_NUM_THREADS": "1"}
-
-
-def call(*command: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    ended = subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, check=False)
-    assert ended.returncode == 0 or not check, f"{' '.join(command)}\n{ended.stdout}\n{ended.stderr}"
-    return ended
-
-
-RUN = (sys.executable, "-m", "pipelines", "run", "--out", "kfp")
-
-
-def pipeline(project: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return call(*RUN, *arguments, cwd=project, check=check)
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what `dvc repro` needs, a small study as its params.yaml, and a local remote beside it."""
+    """A project with a small study as its params.yaml."""
     folder = tmp_path_factory.mktemp("local") / "project"
-    folder.mkdir()
-    for name in ("dvc.yaml", ".dvcignore", "data/source", "components"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).symlink_to(ROOT / name) if name == "components" else call(
-            "cp", "-r", str(ROOT / name), str(folder / name), cwd=ROOT
-        )
-    call("dvc", "init", "--no-scm", "--quiet", cwd=folder)
-    call("dvc", "remote", "add", "--default", "local", "../storage", cwd=folder)
-    call("nofrost", "study", "select", "digits", *(f"--set={value}" for value in SMALL), cwd=folder)
-    return folder
+    return make_project(folder, "digits", *(f"--set={value}" for value in SMALL))
 
 
 @pytest.mark.slow
@@ -145,11 +113,6 @@ class TestARun:
         others = [task for task in executed(ended.stdout) if task != "resolve" and "champion" not in task]
         assert others[0] == "train st, seed 0"
         assert executed(ended.stdout)[-3:] == ["write-candidate", "promote", "finish"]
-
-
-def executed(output: str) -> list[str]:
-    """The tasks that a run says to have executed, in their order."""
-    return [line.strip().removesuffix(" ...") for line in output.splitlines() if line.endswith(" ...")]
 
 
 def note_of_the_last_run(project: Path) -> dict[str, Any]:

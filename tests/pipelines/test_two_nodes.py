@@ -26,7 +26,7 @@ from pipelines.children import Children
 from pipelines.local_tasks import ProcessTasks
 from pipelines.run_log import RunLog, Task
 from pipelines.study_plan import plan_study
-from tests.pipelines.test_local_run import RUN, environment
+from tests.pipelines.local_project import RUN, environment
 
 # Group norm, as the statistics of a batch norm are those of the rows of each process.
 SMALL = (
