@@ -208,6 +208,17 @@ PRINTED: dict[str, dict[str, Any]] = {
     "xie2020-bn-adv": XIE2020,
     **{f"xie2020-r{depth}": XIE2020 | AT_THE_END | {"model.arch": f"resnet{depth}"} for depth in (200, 338, 518, 638)},
 }  # fmt: skip
+# What the papers that next-bn cites have in common.
+AS_OF_2024 = PGD_10 | {
+    "attack.step_size": Fraction(2, 255),
+    "model.activation": "silu",
+    "objective.name": "trades",
+    "objective.beta": 6.0,
+    "optimiser.weight_decay": 5e-4,
+}
+PRINTED |= {f"next-{normaliser}": AS_OF_2024 | {"model.normaliser": normaliser} for normaliser in ("bn", "gn", "nf")}
+# Published weights, which a rate of zero leaves as they are.
+PRINTED |= {f"galloway2019-published{bn}": {"schedule.points": ((0, 0), (1, 0))} for bn in ("", "-bn")}
 LEARNT_AGAIN = {
     "zeise2025-all-n-bn-a": ("st", "pgdat", "bn", "all"),
     "zeise2025-all-a-bn-n": ("pgdat", "st", "bn", "all"),

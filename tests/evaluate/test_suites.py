@@ -45,6 +45,12 @@ SHIPPED: dict[str, tuple[str, list[str], list[int], list[str], int]] = {
     "adversarial-galloway2019-mnist": ("linf 1/10", ["fgsm", "bim-100"], [10, 20, 50, 100], [], 2 + 4),
     "adversarial-galloway2019-linear": ("linf 1/10", ["fgsm", "bim-100"], [10, 20, 50, 100], [], 2 + 4),
     "adversarial-galloway2019-noise": ("linf 1", ["awgn-mnist", "awgn-cifar10"], [], [], 2),
+    "adversarial-galloway2019-imagenet": ("linf 0.00678", ["pgd-20", "awgn"], [10, 20, 50], [], 2 + 3),
+    "adversarial-galloway2019-quarter": ("linf 1/4", ["fgsm"], [], [], 1),
+    **{
+        f"adversarial-wang2022-eps-{eps}": (f"linf {eps}/255", ["pgd-10", "pgd-50"], [10, 20, 50, 100], [], 2 + 4)
+        for eps in (2, 4)
+    },
     "adversarial-xie2020": (
         "linf 16/255",
         [f"pgd-targeted-{steps}" for steps in (10, 20, 100, 500, 2000)],
