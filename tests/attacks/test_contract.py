@@ -58,6 +58,7 @@ def test_the_result_is_inside_ball_and_box_and_the_images_stay_as_they_were(
     before = images.clone()
     adversarial = quick(name, norm)(natural_model, images, labels)
     check_inside(adversarial, images, norm)
+    assert adversarial.dtype == torch.float32
     assert not adversarial.requires_grad
     assert torch.equal(images, before)
 
@@ -73,7 +74,7 @@ def test_the_result_lowers_accuracy_and_uses_the_budget(
 
 
 @every_attack
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_the_result_has_the_dtype_of_the_images_and_stays_inside(
     name: str, norm: str, dtype: torch.dtype, natural_model: nn.Module, batch: Batch, quick: Quick
 ) -> None:
@@ -156,7 +157,7 @@ def test_the_seed_decides_the_result(
 
 
 @every_attack
-@pytest.mark.parametrize("sizes", [[1] * 24, [7, 17], [24]])
+@pytest.mark.parametrize("sizes", [[1, 1, 5, 17], [24]])
 def test_the_result_for_an_image_does_not_depend_on_batch_or_order(
     name: str, norm: str, sizes: list[int], smooth_model: nn.Module, smooth_batch: Batch, quick: Quick
 ) -> None:
@@ -171,16 +172,14 @@ def test_the_result_for_an_image_does_not_depend_on_batch_or_order(
 
 
 @every_attack
-@pytest.mark.parametrize("seed", range(2))
 def test_an_image_is_broken_or_not_however_the_images_are_packed(
-    name: str, norm: str, seed: int, natural_model: nn.Module, digits: tuple[Batch, Batch], quick: Quick
+    name: str, norm: str, natural_model: nn.Module, digits: tuple[Batch, Batch], quick: Quick
 ) -> None:
     """As when the images that a cascade leaves are packed anew: other sizes, another order, other images beside."""
     images, labels = digits[1][0][:60], digits[1][1][:60]
-    attack = quick(name, norm, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(60, generator=generator)
-    packs = order[:30].split([(1, 29), (3, 5, 22)][seed])
+    attack = quick(name, norm, seed=1)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
+    packs = order[:30].split((1, 5, 24))
 
     def right(rows: Tensor) -> Tensor:
         with torch.no_grad():
@@ -204,7 +203,8 @@ def test_a_saturated_model_is_attacked_as_well_as_a_mild_one(
         return 1024 * natural_model(images)  # a power of two: the same decisions, and cross-entropy is exactly zero
 
     assert torch.nn.functional.cross_entropy(confident(images), labels) == 0
-    attack = quick(name, norm, **({"steps": 20} if "steps" in attack_settings(name) else {}))
+    settings = {key: value for key, value in {"steps": 20, "restarts": 1}.items() if key in attack_settings(name)}
+    attack = quick(name, norm, **settings)
     mild, harsh = attack(natural_model, images, labels), attack(confident, images, labels)
     assert accuracy(natural_model, harsh, labels) <= accuracy(natural_model, mild, labels) + 0.1
     assert accuracy(natural_model, harsh, labels) < 1
