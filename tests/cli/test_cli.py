@@ -198,7 +198,9 @@ def test_evaluate_in_shards_and_merged_writes_what_one_evaluation_does(
         return said
 
     def evaluate(out: str, *options: str) -> str:
-        short = ["batch_size=8", *(["steps_curve=null", "budget_curve=null"] if suite == "adversarial" else [])]
+        curves = ["steps_curve=null", "budget_curve=null"]
+        attacks = ["attacks.apgd-ce-100.steps=4", "attacks.square-200.queries=10"]
+        short = ["batch_size=8", *([*curves, *attacks] if suite == "adversarial" else [])]
         sets = [word for each in short for word in ("--set", each)]
         given = ["--suite", f"{suite}-quick", "--dataset", "dataset", "--checkpoint", "best.safetensors"]
         return succeed("evaluate", *given, *sets, *options, "--out", out)

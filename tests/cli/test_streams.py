@@ -17,7 +17,7 @@ import yaml
 
 from nofrost.cli import CommandGroup, main
 from nofrost.cli.options import aligned, emit
-from nofrost.config import load_recipe
+from nofrost.config import load_printed
 from nofrost.errors import UserError, printable
 from nofrost.system_errors import as_reported, explain_read_errors, explain_write_errors, system_error
 
@@ -80,9 +80,9 @@ def test_torch_adds_no_warnings_of_its_own_to_a_lost_connection() -> None:
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
 def test_an_encoding_that_lacks_characters_gets_substitutes(encoding: str) -> None:
-    code, out, err = shell("nofrost recipes show sat --json", PYTHONIOENCODING=encoding)
+    code, out, err = shell("nofrost study printed zeise2025-table-1 --json", PYTHONIOENCODING=encoding)
     assert (code, err) == (0, "")
-    assert json.loads(out) == load_recipe("sat").as_json()
+    assert json.loads(out) == load_printed("zeise2025-table-1").as_json()
 
 
 def test_a_text_has_substitutes_for_what_latin_1_lacks() -> None:

@@ -46,8 +46,16 @@ def command(kfp: Any, *flags: str, **changed: str) -> subprocess.CompletedProces
     )
 
 
-def test_a_study_is_started_with_its_parameters(kfp: Any) -> None:
-    ended = command(kfp, gpus="1", shards="4", set="runs.recipe=[st]", service_account="runner")
+@pytest.fixture
+def submit_here(program: Program, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """Run it in this process."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    return lambda *options, **changed: program(*options_of(*options, **changed))
+
+
+def test_a_study_is_started_with_its_parameters(kfp: Any, submit_here: Program) -> None:
+    ended = submit_here(kfp, gpus="1", shards="4", set="runs.recipe=[st]", service_account="runner")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == f"run run-1: {kfp.url}/#/runs/details/run-1\n"
     (run,) = kfp.runs
@@ -66,14 +74,6 @@ def test_a_study_is_started_with_its_parameters(kfp: Any) -> None:
     assert parse_study(from_ascii(study)) == check_study(load_study("digits", ["runs.recipe=[st]"]))
     assert (run["display_name"], run["service_account"]) == ("digits", "runner")
     assert TOKEN not in ended.stdout + ended.stderr
-
-
-@pytest.fixture
-def submit_here(program: Program, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """Run it in this process."""
-    for name, value in VARIABLES.items():
-        monkeypatch.setenv(name, value)
-    return lambda *options, **changed: program(*options_of(*options, **changed))
 
 
 def test_the_started_run_is_printed_as_json(kfp: Any, submit_here: Program) -> None:
