@@ -126,7 +126,7 @@ def plan_promotion(run: str, store: Store, project: Path) -> Promotion:
     checkout = _checkout()
     candidate = read_candidate(run, store)
     lock_before, entries_before = files.read_lock(project)
-    source = _source_path(candidate)
+    source = _source_paths(candidate)
     _check_runs(candidate)
     draft = checkout.draft_entries(project, candidate.study, candidate.outs, [*candidate.code, *source], run)
     here: dict[str, Ref] = {
@@ -135,7 +135,8 @@ def plan_promotion(run: str, store: Store, project: Path) -> Promotion:
     }
     inputs = {**{path: here[path] for path in source if path in here}, **candidate.code}
     if candidate.source is not None:
-        inputs |= dict.fromkeys(source, candidate.source)
+        # Those of further datasets are inside of it, or were fetched.
+        inputs |= dict.fromkeys(source[:1], candidate.source)
     entries: dict[str, LockEntry] = draft.fill(contents_of(candidate, inputs, store), run)
     changes = tuple(_changes(entries_before, entries))
     return Promotion(
@@ -160,10 +161,14 @@ def _checkout() -> ModuleType:
     return checkout
 
 
-def _source_path(candidate: Candidate) -> list[str]:
-    dataset = candidate.study.get("dataset")
-    path = dataset.get("path") if isinstance(dataset, dict) else None
-    return [posixpath.normpath(path)] if isinstance(path, str) else []
+def _source_paths(candidate: Candidate) -> list[str]:
+    """Return the paths of what the datasets of the study were prepared from; that of `dataset` comes first."""
+    further = candidate.study.get("datasets")
+    datasets = [candidate.study.get("dataset"), *(further.values() if isinstance(further, dict) else ())]
+    paths = [each.get("path") if isinstance(each, dict) else None for each in datasets]
+    if not isinstance(paths[0], str):
+        return []
+    return list(dict.fromkeys(posixpath.normpath(path) for path in paths if isinstance(path, str)))
 
 
 def _check_runs(candidate: Candidate) -> None:

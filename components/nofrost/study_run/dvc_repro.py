@@ -14,7 +14,7 @@ from pathlib import Path
 from nofrost.errors import UserError
 
 # What DVC prints when it trains, and not where it finds a training in its cache.
-_TRAINS = re.compile(r"Running stage 'train@([^']+)'")
+_TRAINS = re.compile(r"Running stage 'train(?:-further)?@([^']+)'")
 
 
 @dataclass(frozen=True)

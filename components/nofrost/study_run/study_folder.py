@@ -121,7 +121,7 @@ class StudyFolder:
             wall_minutes=round((before.wall_minutes if before else 0.0) + attempt.wall_s / 60, 2),
             processor_minutes=round((before.processor_minutes if before else 0.0) + attempt.processor_s / 60, 2),
             trained=tuple(trained),
-            trainings=len(self.study.trainings),
+            trainings=len(self.study.trainings) + len(self.study.further.trainings),
             killed=killed,
             device=train.device,
             seeds=self.study.runs.seed,
