@@ -160,6 +160,8 @@ PRINTED: dict[str, dict[str, Any]] = {
     "galloway2019-linear-bn": LINEAR | {"model.affine": False, "model.normaliser": "bn"},
     "galloway2019-linear-bn-affine": LINEAR | {"model.affine": True, "model.normaliser": "bn"},
     "galloway2019-linear-bn-c": LINEAR | {"model.normaliser": "bn"},
+    "galloway2019-published": {"optimiser.weight_decay": 0.0, "schedule.points": ((0, 0), (1, 0))},
+    "galloway2019-published-bn": {"schedule.epochs": 1, "schedule.running_statistics_epochs": 1},
     "galloway2019-nearest-centroid": {"model.arch": "nearest-centroid", "optimiser.lr": 1.0, "schedule.epochs": 1},
     "galloway2019-toy-gd": {"model.normaliser": "none", "schedule.epochs": 1000},
     "galloway2019-toy-bn": {"model.normaliser": "bn", "optimiser.lr": 0.1, "schedule.epochs": 1000},
