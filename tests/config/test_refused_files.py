@@ -33,8 +33,13 @@ def test_an_unknown_name_is_answered_with_the_closest_and_how_to_list_all(
     assert message.startswith(f"unknown {kind} {name!r}: ")
     assert ("did you mean" in message) == (close is not None)
     assert close is None or f"did you mean {close!r}?" in message
-    known = f"`nofrost recipes list` prints the {len(shipped_names(kind))} that are shipped"
-    assert (known if kind == "recipe" else ", ".join(shipped_names(kind))) in message
+    shipped = shipped_names(kind)
+    known = {
+        "recipe": f"`nofrost recipes list` prints the {len(shipped)} that are shipped",
+        "study": f"`nofrost study list` prints the {len(shipped)} that are shipped",
+        "suite": ", ".join(each for each in shipped if close is None or each.startswith("adversarial-")),
+    }
+    assert known[kind] in message
     assert ".yaml" in message, "it says how an own file is named"
 
 

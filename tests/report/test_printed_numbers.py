@@ -245,6 +245,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = folder / "study.yaml"
     values = {
         "base": "digits",
+        "name": "mine",
         "printed": "wang2022-table-3",
         "size": "small",
         "runs": {"recipe": ["sat", "nofrost"]},

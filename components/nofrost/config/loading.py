@@ -70,11 +70,9 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), size: str | None
 
 
 def _is_shipped(study: Study) -> bool:
-    """Return whether a study of a size is the shipped study of its name in that size, if there is one of its name."""
-    if study.name not in shipped_names("study"):
+    """Return whether a study of a size is the shipped study of its name in that size, if there is such a one."""
+    if study.name not in shipped_names("study") or study.size not in study_sizes(study.name):
         return True
-    if study.size not in study_sizes(study.name):
-        return False
     ours, shipped = study.as_json(), load_study(study.name, size=study.size).as_json()
     # Settings of augmentation methods at their defaults are spelled out in the file alone.
     ours["augmentation"] = {key: ours["augmentation"].get(key) for key in shipped["augmentation"]}

@@ -22,6 +22,8 @@ from nofrost.system_errors import cannot_read
 
 Kind = str  # "recipe", "suite", "study" or "printed": the shipped files lie in a package folder of their own
 _FOLDERS = {"recipe": "recipes", "suite": "suites", "study": "studies", "printed": "printed"}
+# Of these kinds there are more than a message can list.
+_LISTS = {"recipe": "nofrost recipes list", "study": "nofrost study list"}
 _MOST_BASES = 20
 _MOST_BYTES = 2 * MOST_CHARACTERS
 SUITES: dict[str, type[AdversarialSuite] | type[OodSuite]] = {"adversarial": AdversarialSuite, "ood": OodSuite}
@@ -105,10 +107,11 @@ def _text(kind: Kind, origin: str, named_by: tuple[str, ...]) -> str:
 
 def _not_shipped(kind: Kind, name: str) -> str:
     known = shipped_names(kind)
-    if kind != "recipe":
-        return str(unknown(kind, name, known))
-    hint = closest(name, known)
-    return f"unknown recipe {shortened(name)}: {hint}`nofrost recipes list` prints the {len(known)} that are shipped"
+    if kind in _LISTS:
+        hint = closest(name, known)
+        return f"unknown {kind} {shortened(name)}: {hint}`{_LISTS[kind]}` prints the {len(known)} that are shipped"
+    alike = [each for each in known if each.partition("-")[0] == name.partition("-")[0]]
+    return str(unknown(kind, name, alike or known))
 
 
 def read_text(path: Path, kind: str, named_by: str = "") -> str:
