@@ -58,7 +58,7 @@ LIMITS = {
     "jpeg_compression": _CODEC,
     "pixelate": "Pillow averages bytes, ours floats, which are turned twice and rounded twice as Pillow does",
     "defocus_blur": "two Fourier transforms; OpenCV's filter in C on theirs",
-    "gaussian_blur": "a sum of rows, turned, and again; SciPy's filter in C on theirs",
+    "gaussian_blur": "a product with a band of a matrix, twice; SciPy's filter in C on theirs",
     "glass_blur": "three passes of drawn offsets and their chains; compiled loops on theirs",
     "motion_blur": "a sum of some thirty shifted images",
     "snow": "numbers and a sum of shifted images",
