@@ -138,6 +138,7 @@ class _Graph:
         augmentation = self._augmentation(stage_image, spec=plan.augmentation, dataset=dataset, store=store)
         inputs = {"": (dataset, augmentation), **self._further(stage_image, data_ref, store)}
         runs: dict[tuple[str, str], Any] = {}
+        all_outputs: list[Any] = []
         for run in plan.runs:
             # What it would start from may be in another part of the study: then it trains all of its phases.
             first = runs.get((run.start, run.seed))
@@ -158,10 +159,9 @@ class _Graph:
             )
             task.set_caching_options(self.settings.caching).set_display_name(f"{run.recipe_id}, seed {run.seed}")
             runs[run.recipe_id, run.seed] = task.outputs
+            all_outputs.append(task.outputs)
         names = {"trained": ["trained"], "adversarial": self._names("adversarial"), "ood": self._names("ood")}
-        by_stage = {
-            stage: [run[name] for run in runs.values() for name in of_stage] for stage, of_stage in names.items()
-        }
+        by_stage = {stage: [run[name] for run in all_outputs for name in of_stage] for stage, of_stage in names.items()}
         further = [output for name, outputs in inputs.items() if name for output in outputs]
         common = {"dataset": dataset, "test_sets": [*test_sets.values(), *further], "augmentation": augmentation}
         return {**common, **by_stage}

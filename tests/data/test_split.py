@@ -298,5 +298,5 @@ try:
 except OSError as error:
     print(errno.errorcode[error.errno])
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-B", "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "EFBIG\n", "")

@@ -110,6 +110,8 @@ def become(job: dict[str, Any], output: int, errors: int, counts: int) -> NoRetu
     if "open_files" in job:
         resource.setrlimit(resource.RLIMIT_NOFILE, (job["open_files"],) * 2)
     if job.get("largest_file") is not None:
+        # Python would cut off the modules that it compiles, without an error, and other tests would load them.
+        sys.dont_write_bytecode = True
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest_file"],) * 2)
     changes = None
     if "changes_below" in job:

@@ -151,7 +151,7 @@ try:
 except ValueError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-B", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"cannot write {tmp_path / 'out'}: file too large")
     assert names(tmp_path) == []
 
