@@ -15,6 +15,7 @@ import yaml
 from click.testing import CliRunner
 
 from nofrost.cli import cli
+from nofrost.cli.study_run import StudyOutcome
 from nofrost.config import load_study
 from nofrost.errors import UserError
 from nofrost.files import write_json
@@ -22,7 +23,7 @@ from nofrost.stopping import TerminatedError
 from nofrost.study_run import Attempt, StudyFolder, dvc_repro
 from nofrost.tasks import check_study
 
-ATTEMPT = Attempt(exit_code=0, trained=("st-0",), wall_s=90.0, processor_s=60.0)
+ATTEMPT = Attempt(exit_code=0, trained=("st-0",), wall_s=90.0, processor_s=60.0, stages=2)
 TRAIN_RECORD = {
     "stage": "train",
     "nofrost": "0.2.0",
@@ -105,6 +106,7 @@ def test_other_images_are_linked_and_a_folder_in_the_way_is_named(project: Path,
     assert (folder.path / "data/source").resolve() == tmp_path / "other"
     (folder.path / "components").unlink()
     (folder.path / "components").mkdir()
+    (folder.path / "components" / "mine").touch()
     with pytest.raises(UserError, match="components is no link"):
         folder.set_up()
 
@@ -134,8 +136,27 @@ def test_a_finished_study_that_is_asked_again_keeps_its_record(project: Path) ->
     folder = folder_of(project)
     folder.set_up()
     first = trained(folder)
-    assert trained(folder, replace(ATTEMPT, trained=())) == first
+    assert trained(folder, replace(ATTEMPT, trained=(), stages=0)) == first
+    evaluated = trained(folder, replace(ATTEMPT, trained=(), stages=1))
+    assert (evaluated.processor_minutes, evaluated.trained) == (2.0, ("st-0",))
     assert trained(folder, replace(ATTEMPT, processor_s=30.0)).processor_minutes == 0.5
+
+
+def test_a_finished_study_that_then_fails_is_finished_no_more(project: Path) -> None:
+    folder = folder_of(project)
+    folder.set_up()
+    assert trained(folder).finished
+    failed = trained(folder, replace(ATTEMPT, exit_code=1, trained=(), stages=0))
+    assert (failed.finished, failed.trained, failed.processor_minutes) == (None, ("st-0",), 2.0)
+    assert trained(folder, replace(ATTEMPT, trained=())).finished
+
+
+def test_the_record_is_of_a_training_of_the_study(project: Path) -> None:
+    folder = folder_of(project)
+    folder.set_up()
+    (folder.path / "runs/a-former/seed-0/train").mkdir(parents=True)
+    write_json(folder.path / "runs/a-former/seed-0/train/record.json", {**TRAIN_RECORD, "device": "cuda"})
+    assert trained(folder).device == "cpu"
 
 
 def test_an_attempt_that_was_killed_is_counted(project: Path) -> None:
@@ -151,8 +172,34 @@ def test_another_study_of_the_name_has_no_record_yet(project: Path) -> None:
     assert trained(folder)
     other = folder_of(project, "runs.seed=[1]")
     assert other.record() is None
+    (folder.path / "report").mkdir()
+    folder.set_up()
+    assert folder.report.is_dir()
     other.set_up()
     assert other.record() is None
+    assert not other.report.exists()
+
+
+def test_settings_that_were_changed_by_hand_are_kept(project: Path) -> None:
+    folder = folder_of(project)
+    folder.set_up()
+    params = folder.path / "params.yaml"
+    changed = params.read_text() + "\n# mine\n"
+    params.write_text(changed)
+    for asked in (folder, folder_of(project, "runs.seed=[1]")):
+        with pytest.raises(UserError, match=r"params\.yaml is not as `nofrost study run` wrote it: move it away"):
+            asked.set_up()
+    assert params.read_text() == changed
+
+
+@pytest.mark.parametrize("name", ["dvc.yaml", ".dvc/config", "params.yaml"])
+def test_a_folder_of_another_is_left_as_it_is(name: str, project: Path) -> None:
+    folder = folder_of(project)
+    (folder.path / name).parent.mkdir(parents=True)
+    (folder.path / name).write_bytes(b"# m\xefne\n")
+    with pytest.raises(UserError, match=r"`nofrost study run` (did not write|wrote it).* choose another folder"):
+        folder.set_up()
+    assert [path for path in folder.path.rglob("*") if path.is_file()] == [folder.path / name]
 
 
 def test_dvc_says_what_was_trained_and_what_it_took(project: Path, fake_dvc: None) -> None:
@@ -164,7 +211,7 @@ def test_dvc_says_what_was_trained_and_what_it_took(project: Path, fake_dvc: Non
     (folder.path.parent / "exit-code").write_text("1")
     dvc_repro(folder.path, lines.append, attempts.append)
     assert [(each.exit_code, each.trained) for each in attempts] == [(0, ("st-0",)), (1, ("st-0",))]
-    assert all(each.wall_s > 0 and each.processor_s > 0 for each in attempts)
+    assert all(each.stages == 1 and each.wall_s > 0 and each.processor_s > 0 for each in attempts)
     assert lines[0] == "Running stage 'train@st-0':"
 
 
@@ -241,6 +288,53 @@ def test_a_study_that_fails_is_left(project: Path, fake_dvc: None, monkeypatch: 
     assert (code, outcomes[0]["state"]) == (1, "failed")
 
 
+def test_a_study_in_a_folder_of_another_fails_and_the_others_go_on(
+    project: Path, fake_dvc: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    mine = my_study(project, monkeypatch)
+    other = project / "other.yaml"
+    other.write_text(yaml.safe_dump({"base": "digits", "name": "other"}), encoding="utf-8")
+    (project / "papers" / "mine").mkdir(parents=True)
+    (project / "papers" / "mine" / "dvc.yaml").touch()
+    code, outcomes, printed = run(str(mine), str(other))
+    assert (code, [each["state"] for each in outcomes]) == (1, ["failed", "finished"])
+    assert "mine failed: " in printed
+    assert "has a dvc.yaml that" in outcomes[0]["reason"]
+
+
+def test_all_sources_are_downloaded_that_can_be(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("nofrost.cli.study_run._planned_minutes", lambda folder: 0.0)
+    mine = project / "mnist"
+    mine.mkdir()
+    studies = []
+
+    def kept(folder: StudyFolder) -> StudyOutcome:
+        studies.append(folder)
+        return StudyOutcome(folder.study.name, "finished")
+
+    monkeypatch.setattr("nofrost.cli.study_run._run", kept)
+    values = {
+        "base": "digits",
+        "name": "mine",
+        "datasets": {"large": {"source": "mnist", "path": "data/mnist", "image_size": 28}},
+        "runs": {"recipe": ["st"], "dataset": {"large": ["sat"]}},
+        "augmentation": {"methods": []},
+        "suites": {"ood": {"quick": None}},
+    }
+    (project / "mine.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    run("mine.yaml", "galloway2019-text", "--download", "--source", f"mnist={mine}")
+    digits, text = studies
+    assert "download" not in digits.study.dataset.as_json()
+    assert digits.study.datasets["large"].as_json()["download"] is True
+    # Nothing is fetched to a folder of the user's.
+    assert digits.images["data/mnist"] == project / "papers/.source/mnist"
+    assert all(spec.as_json()["download"] for spec in [text.study.dataset, *text.study.datasets.values()])
+    assert text.images["data/source/cifar10"] == project / "papers/.source/cifar10"
+    assert not list(mine.iterdir())
+
+
 def test_a_paper_stands_for_its_studies(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     code, outcomes, _ = run("xie2020", "--source", f"cifar10={project}")
@@ -255,6 +349,7 @@ def test_a_paper_stands_for_its_studies(project: Path, monkeypatch: pytest.Monke
     [
         (["zeise2025-table-99"], "zeise2025-table-99"),
         (["zeise2025-table-1", "--size", "smal"], "did you mean 'small'"),
+        (["zeise2025-table-1", "--source", "mnist=a"], "none of the chosen studies reads images of mnist"),
         (["zeise2025-table-1", "--source", "cifar10="], "give one path for a source"),
         (["zeise2025-table-1", "--source", "a", "--source", "b"], "give one path for a source"),
     ],

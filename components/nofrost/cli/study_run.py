@@ -45,7 +45,7 @@ class StudyOutcome:
     help="Where images lie, of all sources or of one: --source cifar10=/data/cifar --source mnist=/data/mnist. "
     "Default: data/source.",
 )
-@click.option("--download", is_flag=True, help="Fetch missing images of the sources that can be downloaded.")
+@click.option("--download", is_flag=True, help="Fetch missing images to OUT/.source, of the sources that can be.")
 @click.option(
     "--out", type=PATH, default=Path("papers"), show_default=True, help="Folder with a folder for each study."
 )
@@ -66,8 +66,8 @@ def study_run(
     Example: nofrost study run zeise2025-table-1 galloway2019 --source cifar10=/data/cifar --source mnist=/data/mnist
     """
     from nofrost.config import load_study, study_sizes
-    from nofrost.errors import say
-    from nofrost.study_run import StudyFolder
+    from nofrost.errors import UserError, say
+    from nofrost.study_run import StudyFolder, image_places
     from nofrost.tasks import check_study
 
     places = _places(sources)
@@ -75,10 +75,11 @@ def study_run(
     for name in _studies(names):
         used = size or ("small" if study_sizes(name) else None)
         study = load_study(name, size=used)
-        if download and "download" in _keys(study.dataset):
-            study = load_study(name, ["dataset.download=true"], used)
-        images = _images_of(study, places, out if download else None)
+        if download and (overrides := _downloads(study)):
+            study = load_study(name, overrides, used)
+        images = image_places(study, places, out / ".source" if download else None)
         folders.append(StudyFolder(out / study.name, check_study(study, name), Path.cwd(), images))
+    _check_use(places, [folder.study for folder in folders])
     minutes = {folder.study.name: _planned_minutes(folder) for folder in folders}
     began = time.monotonic()
     outcomes = []
@@ -90,7 +91,10 @@ def study_run(
             f"study {number} of {len(folders)}, {name}: about {minutes[name]:.0f} minutes, as fast as this "
             f"machine is now; {so_far:.0f} minutes so far, about {to_come:.0f} to come"
         )
-        outcomes.append(_run(folder))
+        try:
+            outcomes.append(_run(folder))
+        except UserError as error:
+            outcomes.append(StudyOutcome(name, "failed", str(error)))
         if outcomes[-1].reason:
             say(f"{name} {outcomes[-1].state}: {outcomes[-1].reason}", "error")
     rows = [
@@ -130,21 +134,23 @@ def _places(sources: tuple[str, ...]) -> dict[str, Path]:
     return places
 
 
-def _images_of(study: Study, places: dict[str, Path], downloads: Path | None) -> dict[str, Path]:
-    """Return where images lie, or are downloaded to unless a place is given, by the paths that a study looks at."""
+def _check_use(places: dict[str, Path], studies: list[Study]) -> None:
+    """Check that each source that has a place is in one of the studies."""
     from nofrost.errors import UserError
-    from nofrost.study_run import datasets_of
+    from nofrost.study_run import sources_of
 
-    images: dict[str, Path] = {}
-    for dataset in datasets_of(study):
-        here = downloads / ".source" / dataset.source if downloads else Path(dataset.path)
-        place = (places.get(dataset.source) or places.get("") or here).absolute()
-        if images.setdefault(dataset.path, place) != place:
+    used = set().union(*map(sources_of, studies))
+    for name, place in places.items():
+        if name and name not in used:
             raise UserError(
-                f"study {study.name} looks for images of several sources at {dataset.path}: put them into one folder, "
-                "and name that with --source PATH"
+                f"--source {name}={place}: none of the chosen studies reads images of {name} at its size: leave it out"
             )
-    return images
+
+
+def _downloads(study: Study) -> list[str]:
+    """Return the settings that let all sources be fetched which can be."""
+    specs = {"dataset": study.dataset, **{f"datasets.{name}": spec for name, spec in study.datasets.items()}}
+    return [f"{key}.download=true" for key, spec in specs.items() if "download" in _keys(spec)]
 
 
 def _keys(dataset: DatasetSpec) -> set[str]:
@@ -158,9 +164,9 @@ def _planned_minutes(folder: StudyFolder) -> float:
     from nofrost.errors import UserError
     from nofrost.study_cost import study_cost
 
-    if ((record := folder.record()) and record.finished) or folder.absent():
-        return 0.0
     try:
+        if ((record := folder.record()) and record.finished) or folder.absent():
+            return 0.0
         return study_cost(folder.study).minutes
     except UserError:  # the number of images is not known before they are prepared
         return 0.0

@@ -1,6 +1,7 @@
 """A study from its images to its report, by DVC, in a folder of its own."""
 
 from nofrost.study_run.dvc_repro import Attempt, dvc_repro
-from nofrost.study_run.study_folder import StudyFolder, datasets_of
+from nofrost.study_run.image_links import image_places, sources_of
+from nofrost.study_run.study_folder import StudyFolder
 
-__all__ = ["Attempt", "StudyFolder", "datasets_of", "dvc_repro"]
+__all__ = ["Attempt", "StudyFolder", "dvc_repro", "image_places", "sources_of"]

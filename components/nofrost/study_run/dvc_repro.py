@@ -13,7 +13,8 @@ from pathlib import Path
 
 from nofrost.errors import UserError
 
-# What DVC prints when it trains, and not where it finds a training in its cache.
+# What DVC prints when it runs a stage, and when it trains, and not where it finds a stage in its cache.
+_RUNS = "Running stage '"
 _TRAINS = re.compile(r"Running stage 'train(?:-further)?@([^']+)'")
 
 
@@ -24,6 +25,7 @@ class Attempt:
     Attributes:
         exit_code: of DVC; None if it was stopped.
         trained: the trainings that were done, not fetched from the cache.
+        stages: how many stages were run, trainings among them.
         wall_s: seconds by the clock.
         processor_s: user and system time of all its processes.
     """
@@ -32,6 +34,7 @@ class Attempt:
     trained: tuple[str, ...]
     wall_s: float
     processor_s: float
+    stages: int
 
 
 def dvc_repro(folder: Path, echo: Callable[[str], None], done: Callable[[Attempt], None]) -> None:
@@ -48,7 +51,7 @@ def dvc_repro(folder: Path, echo: Callable[[str], None], done: Callable[[Attempt
         raise UserError("DVC runs a study, and is not installed: pip install 'nofrost[dvc]'")
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     trained: list[str] = []
-    code = None
+    code, stages = None, 0
     began, used = time.monotonic(), _processor_s()
     try:
         with subprocess.Popen(
@@ -62,6 +65,7 @@ def dvc_repro(folder: Path, echo: Callable[[str], None], done: Callable[[Attempt
             try:
                 for line in dvc.stdout or ():
                     echo(line.rstrip("\n"))
+                    stages += line.startswith(_RUNS)
                     trained += _TRAINS.findall(line)
                 code = dvc.wait()
             except BaseException:
@@ -69,7 +73,7 @@ def dvc_repro(folder: Path, echo: Callable[[str], None], done: Callable[[Attempt
                 dvc.terminate()
                 raise
     finally:
-        done(Attempt(code, tuple(trained), time.monotonic() - began, _processor_s() - used))
+        done(Attempt(code, tuple(trained), time.monotonic() - began, _processor_s() - used, stages))
 
 
 def _processor_s() -> float:

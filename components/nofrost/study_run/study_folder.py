@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nofrost.config import DatasetSpec, Study, study_as_yaml
+from nofrost.config import Study, study_as_yaml
+from nofrost.config.trainings import run_path
 from nofrost.errors import UserError
-from nofrost.files import make_folder, write_bytes, write_text
+from nofrost.files import make_folder, remove, sha256_file, write_bytes, write_text
 from nofrost.prepare import resolve_source
 from nofrost.results import StudyRecord, TrainRecord, read_result, write_result
 from nofrost.stage import RECORD
 from nofrost.study_run.dvc_repro import Attempt
+from nofrost.study_run.image_links import datasets_of, link, link_images
 
 # All studies of a folder share a cache: what two of them train, DVC trains once.
 CACHE = ".cache"
@@ -29,6 +31,7 @@ _DVC_CONFIG = f"""\
 _COPIED = ("dvc.yaml", ".dvcignore")
 CODE = "components"
 _RUNNING = ".dvc/running"  # is there while an attempt has not written down its time
+_WRITTEN = ".dvc/params.sha256"  # the checksum of params.yaml as it was written here
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,10 @@ class StudyFolder:
 
     def absent(self) -> list[str]:
         """Return which images are not there, and where, as far as it shows without opening files."""
-        absent = []
-        for spec in datasets_of(self.study):
+        datasets = datasets_of(self.study)
+        further = sorted(self.images.keys() - {spec.path for spec in datasets})
+        absent = [f"test set {path} not in {place}" for path in further if not (place := self.images[path]).exists()]
+        for spec in datasets:
             if resolve_source(spec, self.study.name).needs_path:
                 here = spec.model_copy(update={"path": str(self.images[spec.path])})
                 if names := resolve_source(here, self.study.name).absent():
@@ -72,25 +77,29 @@ class StudyFolder:
         """Write the study, the graph and DVC's settings, and link the images and the code; what is there stays.
 
         Raises:
-            UserError: there is no graph, or something else lies in the way.
+            UserError: there is no graph, the folder is another's, its params.yaml was changed by hand, or something
+                else lies in the way.
         """
         for name in (*_COPIED, CODE):
             if not (self.project / name).exists():
                 raise UserError(
                     f"{self.project} has no {name}: run this in the folder of the project, where dvc.yaml is"
                 )
+        is_ours = self._check_ownership()
         make_folder(self.path / ".dvc")
         _write(self.path / ".dvc" / "config", _DVC_CONFIG.encode())
         for name in _COPIED:
             _write(self.path / name, (self.project / name).read_bytes())
-        _link(self.path / CODE, self.project / CODE)
-        for path, images in self.images.items():
-            if not Path(path).is_absolute():
-                make_folder(images)
-                _link(self.path / path, images)
+        link(self.path / CODE, self.project / CODE)
+        link_images(self.path, self.images, self.study)
+        params = self.path / "params.yaml"
         if not self._is_selected():
             (self.path / RECORD).unlink(missing_ok=True)
-            write_text(self.path / "params.yaml", study_as_yaml(self.study))
+            if is_ours:
+                # It is of the study that was run here before.
+                remove(self.report)
+            write_text(params, study_as_yaml(self.study))
+        _write(self.path / _WRITTEN, sha256_file(params).encode())
 
     def begin(self) -> int:
         """Note that an attempt begins; return how many were killed before their time was written down."""
@@ -106,11 +115,12 @@ class StudyFolder:
         with suppress(FileNotFoundError):
             (self.path / _RUNNING).unlink()
         if before and before.finished:
-            if not attempt.trained:
+            if is_done and not attempt.stages:
                 return
-            # Trained again, as the code has changed.
-            before, killed = None, 0
-        train = self._train_record()
+            if attempt.trained:
+                # Trained again, as the code has changed.
+                before, killed = None, 0
+        train = self._train_record() or before
         if train is None:
             return
         trained = dict.fromkeys([*(before.trained if before else ()), *attempt.trained])
@@ -132,33 +142,38 @@ class StudyFolder:
 
     def _train_record(self) -> TrainRecord | None:
         """Return the record of its first training that is done; None where none is."""
-        for path in sorted(self.path.glob(f"runs/*/seed-*/train/{RECORD}")):
-            return read_result(TrainRecord, path)
+        for training in (*self.study.trainings.values(), *self.study.further.trainings.values()):
+            path = self.path / run_path(training.options.recipe, training.options.seed, "train") / RECORD
+            if path.is_file():
+                return read_result(TrainRecord, path)
         return None
+
+    def _check_ownership(self) -> bool:
+        """Return whether studies were run in the folder before.
+
+        Raises:
+            UserError: it is another's, or its params.yaml was changed by hand.
+        """
+        config, params, written = (self.path / name for name in (".dvc/config", "params.yaml", _WRITTEN))
+        is_ours = written.is_file() or (config.is_file() and config.read_bytes() == _DVC_CONFIG.encode())
+        for name in () if is_ours else ("dvc.yaml", ".dvc"):
+            if (self.path / name).exists():
+                raise UserError(
+                    f"{self.path} has a {name} that `nofrost study run` did not write: choose another folder with --out"
+                )
+        before = written.read_text(encoding="utf-8") if written.is_file() else ""
+        if params.is_file() and not self._is_selected() and before != sha256_file(params):
+            raise UserError(
+                f"{params} is not as `nofrost study run` wrote it: move it away to run the study without these "
+                "changes, or choose another folder with --out"
+            )
+        return is_ours
 
     def _is_selected(self) -> bool:
         params = self.path / "params.yaml"
-        return params.is_file() and params.read_text(encoding="utf-8") == study_as_yaml(self.study)
-
-
-def datasets_of(study: Study) -> list[DatasetSpec]:
-    """Return the datasets of a study."""
-    return [study.dataset, *study.datasets.values()]
+        return params.is_file() and params.read_bytes() == study_as_yaml(self.study).encode()
 
 
 def _write(path: Path, content: bytes) -> None:
     if not path.is_file() or path.read_bytes() != content:
         write_bytes(path, content)
-
-
-def _link(path: Path, target: Path) -> None:
-    """Let `path` lead to `target`, whatever it led to before."""
-    target = target.resolve()
-    if path.is_symlink():
-        if path.resolve() == target:
-            return
-        path.unlink()
-    elif path.exists():
-        raise UserError(f"{path} is no link: it is in the way of one to {target}; move it, or choose another folder")
-    make_folder(path.parent)
-    path.symlink_to(target)
