@@ -6,6 +6,7 @@ import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -167,6 +168,54 @@ def test_pages_that_are_no_longer_there_are_deleted_and_those_of_others_stay(pap
     (tmp_path / "README.md").write_text("# mine\n", encoding="utf-8")
     with pytest.raises(UserError, match="was not written by `nofrost gallery`"):
         write_result_pages(find_studies([papers]), tmp_path)
+
+
+def test_files_of_others_among_the_drawings_are_neither_deleted_nor_replaced(papers: Path, tmp_path: Path) -> None:
+    studies, figures = find_studies([papers / "digits"]), tmp_path / "figures"
+    figures.mkdir()
+    for name in (
+        "mine.svg",
+        "notes-figure-1.svg",
+        "README-figure-1.svg",
+        "digits-figure-new.svg",
+        "digits-figure-1.svg",
+    ):
+        (figures / name).write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=r"figures/digits-figure-1\.svg was not written by `nofrost gallery`"):
+        write_result_pages(studies, tmp_path)
+    assert list(tmp_path.iterdir()) == [figures]
+    (figures / "digits-figure-1.svg").unlink()
+    write_result_pages(studies, tmp_path)
+    (figures / "digits-figure-2.svg").write_text("of an earlier page", encoding="utf-8")
+    (tmp_path / "notes.md").write_text("# mine\n", encoding="utf-8")
+    write_result_pages(studies, tmp_path)
+    kept = {path.name for path in figures.iterdir() if path.read_text(encoding="utf-8") == "mine"}
+    assert kept == {"mine.svg", "notes-figure-1.svg", "README-figure-1.svg", "digits-figure-new.svg"}
+    assert {path.name for path in figures.iterdir()} - kept == {"digits-figure-1.svg"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"size": "tiny", "finished": None}, r"it is of b-study, size small, seed 0, and \S+ of b-study, size tiny"),
+        ({"seeds": (0, 1)}, "seeds 0 and 1: run the study again"),
+        ({"study": "other"}, "of other, size small"),
+        ({"finished": None}, "its study has not finished since"),
+    ],
+)
+def test_a_report_older_than_the_last_run_of_its_study_is_left_out_with_a_reason(
+    papers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], reason: str
+) -> None:
+    shutil.copytree(papers / "b-study" / "report", tmp_path / "b-study" / "report")
+    write_result(tmp_path / "b-study" / "record.json", RECORD.model_copy(update=changes))
+    found = find_studies([papers / "digits", tmp_path, tmp_path / "b-study"])
+    assert [study.name for study in found] == ["digits"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(f"b-study/report is left out: .*{reason}", line)
+    # The report that is up to date takes its place.
+    assert [study.name for study in find_studies([tmp_path, papers])] == ["b-study", "a-study", "digits"]
+    with pytest.raises(UserError, match="every report is left out: finish the studies"):
+        find_studies([tmp_path])
 
 
 def test_the_command_writes_either(papers: Path, tmp_path: Path) -> None:

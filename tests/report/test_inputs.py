@@ -6,15 +6,20 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from nofrost.config import load_study
+from nofrost.data import checksum
 from nofrost.errors import UserError
 from nofrost.report.collect import collect, stages_of
+from tests.report.dataset_on_disk import make_dataset
+from tests.report.study_on_disk import Tree, make_run
 
 
 @pytest.mark.parametrize(
@@ -271,3 +276,49 @@ def test_names_from_outside_reach_no_browser_or_terminal_as_control_characters(t
         text = (folder / name).read_text(encoding="utf-8")
         assert r"half of a \ud800 character" in text.replace("\\\\", "\\"), name
         assert not set("\x1b\u202e") & set(text), name
+
+
+@pytest.fixture
+def on_two_datasets(tmp_path: Path) -> Tree:
+    """A study with a recipe on each of two datasets, whose files say so."""
+    path = tmp_path / "study.yaml"
+    values = {
+        "base": "digits",
+        "datasets": {"few": {}},
+        "runs": {"recipe": ["st"], "dataset": {"few": ["sat"]}},
+        "suites": {"ood": {"quick": {"base": "ood-quick", "corruptions": ["contrast"]}}},
+    }
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    tree = Tree(tmp_path, load_study(path))
+    make_run(tree.runs, tree.study, "sat", 0)
+    few = make_dataset(tmp_path / "datasets" / "few", test_images=300)
+    for recipe, dataset in (("st", tree.dataset), ("sat", few)):
+        sha256 = checksum(dataset)
+        tree.change(
+            f"{recipe}/seed-0/train/record.json", lambda record, of=sha256: {**record, "inputs": {"dataset": of}}
+        )
+        for evaluation in ("evaluate-adversarial/quick", "evaluate-ood/quick"):
+            tree.change(f"{recipe}/seed-0/{evaluation}/record.json", partial(_on_dataset, sha256))
+    return tree
+
+
+def _on_dataset(sha256: str, record: dict[str, Any]) -> dict[str, Any]:
+    return {**record, "protocol": {**record["protocol"], "data_sha256": sha256}}
+
+
+def test_a_run_on_another_dataset_than_the_study_says_is_refused(on_two_datasets: Tree) -> None:
+    def collected() -> None:
+        collect(on_two_datasets.dataset, None, on_two_datasets.runs, on_two_datasets.study)
+
+    collected()
+    other = checksum(on_two_datasets.dataset)
+    for evaluation in ("evaluate-adversarial/quick", "evaluate-ood/quick"):
+        path = on_two_datasets.runs / "sat" / "seed-0" / evaluation / "record.json"
+        before = path.read_bytes()
+        on_two_datasets.change(f"sat/seed-0/{evaluation}/record.json", partial(_on_dataset, other))
+        with pytest.raises(UserError, match=f"sat/seed-0/{evaluation} is of another dataset than the study says"):
+            collected()
+        path.write_bytes(before)
+    on_two_datasets.change("sat/seed-0/train/record.json", lambda record: {**record, "inputs": {"dataset": other}})
+    with pytest.raises(UserError, match="sat/seed-0/train was trained on another dataset than the study says"):
+        collected()

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -104,6 +104,13 @@ def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study, 
     shifted = {place.name: _all_measured(Shifted, study, place, recipes[place.name]) for place in places}
     for each in itertools.chain(*shifted.values()):
         check_alike(list(each.runs))
+    if study.datasets:
+        for place in places:
+            sha256 = inputs[place.key("dataset")]
+            for of_attacks in attacked[place.name]:
+                _check_evaluated(of_attacks.runs, sha256)
+            for of_shifts in shifted[place.name]:
+                _check_evaluated(of_shifts.runs, sha256)
     decided = read_result(GateMetrics, gate) if gate else None
     if decided and gate:
         inputs["gate"] = sha256_file(gate)
@@ -198,6 +205,17 @@ def _check_dataset(runs: Sequence[Run], sha256: str) -> None:
             raise UserError(
                 f"{run.folder / 'train'} was trained on another dataset than the study says: train it again"
             )
+
+
+def _check_evaluated(runs: Iterable[AttackedRun | ShiftedRun], sha256: str) -> None:
+    """Check that runs were evaluated on the dataset that they were trained on.
+
+    Raises:
+        UserError: one was not.
+    """
+    for run in runs:
+        if run.protocol.data_sha256 != sha256:
+            raise UserError(f"{run.evaluation} is of another dataset than the study says: evaluate this run again")
 
 
 def _heading(name: str, suites: Mapping[str, Suite]) -> str:

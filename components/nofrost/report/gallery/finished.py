@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from nofrost.config import Paper, Printed, find_paper, load_papers, load_printed
-from nofrost.errors import UserError
+from nofrost.errors import UserError, say
 from nofrost.files import read_json
+from nofrost.report import text
 from nofrost.report.highlights import HIGHLIGHTS, Highlights, read_highlights
 from nofrost.report.printed_numbers import Verdict
 from nofrost.results import Record, StudyRecord, read_result
@@ -35,7 +36,7 @@ class FinishedStudy:
         folder: that holds report.html.
         config: the study, as JSON values.
         claims: by the id of the printed table or figure that they are about.
-        record: what it took; None where it was not run by `nofrost study run`.
+        record: what it took, of a run that finished; None where it was not run by `nofrost study run`.
     """
 
     folder: Path
@@ -79,12 +80,15 @@ class FinishedStudy:
 def find_studies(folders: Iterable[Path]) -> list[FinishedStudy]:
     """Return the finished studies in folders: by paper, then by table and figure as they are numbered.
 
-    A folder is that of a report, of a study (with the report in ``report``), or holds such folders.
+    A folder is that of a report, of a study (with the report in ``report``), or holds such folders. A report that is
+    older than the last run in its folder is left out, with a line on standard error.
 
     Raises:
-        UserError: a folder is missing or holds no report, a report is damaged, or two are of one study.
+        UserError: a folder is missing or holds no report, a report is damaged, two are of one study, or all are left
+            out.
     """
     found: dict[str, FinishedStudy] = {}
+    left_out: set[Path] = set()
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder: name the folder of a report, or one with such folders in it")
@@ -93,8 +97,15 @@ def find_studies(folders: Iterable[Path]) -> list[FinishedStudy]:
             raise UserError(f"{folder} holds no report (a folder with {HIGHLIGHTS}): run `nofrost report` again")
         for report in reports:
             study = _read(report)
+            if reason := _why_outdated(study):
+                if report.resolve() not in left_out:
+                    say(f"{report} is left out: {reason}", "warning")
+                left_out.add(report.resolve())
+                continue
             if (other := found.setdefault(study.name, study)).folder.resolve() != report.resolve():
                 raise UserError(f"{other.folder} and {report} are both reports of {study.name}: name one of them")
+    if not found and left_out:
+        raise UserError("every report is left out: finish the studies with `nofrost study run` first")
     return sorted(found.values(), key=_order)
 
 
@@ -127,6 +138,24 @@ def _read(report: Path) -> FinishedStudy:
         claims=claims,
         record=read_result(StudyRecord, study_record) if study_record and study_record.is_file() else None,
     )
+
+
+def _why_outdated(study: FinishedStudy) -> str:
+    """Return why the report is not of the run that the record beside it is about; empty if it is, or has no record."""
+    if (record := study.record) is None:
+        return ""
+    size, seeds = study.config.get("size"), study.config["runs"]["seed"]
+    ran, reported = (record.study, record.size, record.seeds), (study.name, size, tuple(seeds))
+    if ran != reported:
+        of_run = f"{study.folder.parent / RECORD} of {_in_words(*ran)}"
+        return f"it is of {_in_words(*reported)}, and {of_run}: run the study again"
+    if record.finished is None:
+        return f"its study has not finished since, as {study.folder.parent / RECORD} says: run the study again"
+    return ""
+
+
+def _in_words(name: str, size: str | None, seeds: Sequence[int]) -> str:
+    return ", ".join(filter(None, (name, size and f"size {size}", text.seeds(seeds))))
 
 
 def _order(study: FinishedStudy) -> tuple[int, str, int, str]:

@@ -149,7 +149,7 @@ def facts_of_run(study: FinishedStudy) -> list[tuple[str, str]]:
             ),
             ("Device", record.device),
             ("Versions", ", ".join(f"{name} {version}" for name, version in record.libraries.items())),
-            ("Finished", record.finished or "not yet"),
+            ("Finished", record.finished or ""),
         ]
     return [(name, value) for name, value in facts if value]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,33 +42,40 @@ _MARKUP = re.compile(r"(?:[-+>#]|\d+[.)])(?:\s|$)")
 def write_result_pages(studies: Sequence[FinishedStudy], folder: Path) -> list[Path]:
     """Write ``README.md``, a page for each study and its drawings into a folder; return the pages.
 
-    Pages of studies that are not among them are deleted, if they were written by this function.
+    Pages of studies that are not among them, and drawings that are no longer on a page, are deleted if this function
+    wrote them.
 
     Raises:
-        UserError: a page would replace one that was not.
+        UserError: a page or a drawing would replace a file that was not.
     """
     pages = {"README.md": _index(studies)}
     drawings: dict[str, str] = {}
     for study in studies:
         pages[f"{study.name}.md"] = _page(study, drawings)
-    for name in pages:
-        if (folder / name).exists() and not _is_ours(folder / name):
-            raise UserError(f"{folder / name} was not written by `nofrost gallery`: move it, or choose another folder")
-    for path in folder.glob("*.md"):
-        if path.name not in pages and _is_ours(path):
-            path.unlink()
-    for path in (folder / "figures").glob("*.svg"):
-        if path.name not in drawings:
-            path.unlink()
-    for name, svg in drawings.items():
-        write_text(folder / "figures" / name, svg)
-    for name, content in pages.items():
-        write_text(folder / name, content)
+    old_pages = {path for path in folder.glob("*.md") if _is_ours(path)}
+    of_studies = old_pages - {folder / "README.md"}
+    old_drawings = {path for path in (folder / "figures").glob("*.svg") if _is_drawing_of(path, of_studies)}
+    new_pages = {folder / name: content for name, content in pages.items()}
+    new_drawings = {folder / "figures" / name: svg for name, svg in drawings.items()}
+    for path in (*new_pages, *new_drawings):
+        if path.exists() and path not in old_pages | old_drawings:
+            raise UserError(f"{path} was not written by `nofrost gallery`: move it, or choose another folder")
+    # A page says that drawings of its study are ours: it is written before them and deleted after them.
+    for path in (*(old_drawings - new_drawings.keys()), *(old_pages - new_pages.keys())):
+        path.unlink()
+    for path, content in (new_pages | new_drawings).items():
+        write_text(path, content)
     return [folder / name for name in pages]
 
 
 def _is_ours(path: Path) -> bool:
-    return path.read_text(encoding="utf-8", errors="replace").startswith(MARK)
+    return path.is_file() and path.read_text(encoding="utf-8", errors="replace").startswith(MARK)
+
+
+def _is_drawing_of(path: Path, pages: Collection[Path]) -> bool:
+    """Return whether a file has the name of a drawing of one of these pages."""
+    study, _, number = path.stem.rpartition("-figure-")
+    return number.isdecimal() and path.parent.with_name(f"{study}.md") in pages
 
 
 def _page(study: FinishedStudy, drawings: dict[str, str]) -> str:
@@ -82,6 +89,7 @@ def _page(study: FinishedStudy, drawings: dict[str, str]) -> str:
     parts.append("\n".join(f"- **{name}**: {escape(value)}" for name, value in facts_of_run(study)))
     for block in section.blocks:
         if isinstance(block, Figure):
+            # _is_drawing_of knows them by this name.
             name = f"{study.name}-{block.number.lower().replace(' ', '-')}.svg"
             drawings[name] = standalone_svg([panel.svg for panel in block.panels], block.legend)
             words = " ".join(panel.alt for panel in block.panels)
