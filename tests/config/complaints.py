@@ -19,7 +19,7 @@ def complaint(call: Callable[[], Any]) -> str:
     assert message
     assert "\n" not in message
     assert not any(trace in message for trace in ("Traceback", "Error:", "pydantic", "For further information", "0x"))
-    assert len(message) < 600
+    assert len(message) < 800
     return message
 
 
