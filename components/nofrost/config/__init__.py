@@ -1,6 +1,7 @@
 """Typed configuration: Recipe, Suite and Study, read from YAML. Every error names file, key and allowed values."""
 
 from nofrost.config.attack import AttackSpec, Threat
+from nofrost.config.dataset import AugmentationSpec, DatasetSpec
 from nofrost.config.evaluation_view import EvaluationView
 from nofrost.config.fraction import PixelFraction
 from nofrost.config.gate import GateSpec, Margins
@@ -31,7 +32,7 @@ from nofrost.config.reading import shipped_names
 from nofrost.config.recipe import Recipe, ViewSpec
 from nofrost.config.select import augmentation_of, dataset_of, further_test_sets, parse_part, recipe_of, suite_of
 from nofrost.config.sizes import Size
-from nofrost.config.study import AugmentationSpec, DatasetSpec, Study
+from nofrost.config.study import Study
 from nofrost.config.suite import AdversarialSuite, Baseline, OodSuite, Suite
 from nofrost.config.sweeps import Coordinate, Place
 from nofrost.config.test_sets import TestSets, TestSetSpec

@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from nofrost.config.base import LEFT_OUT, Schema, first_duplicate, merge, nested
+from nofrost.config.dataset import DatasetSpec
 from nofrost.config.printed import load_printed
 from nofrost.config.reading import SUITES, is_path, on_its_base, read, read_text, shipped_names
 from nofrost.config.recipe import Recipe
 from nofrost.config.scaling import scaled
 from nofrost.config.sizes import differs_in_size, of_size, sizes_of
-from nofrost.config.study import DatasetSpec, Study
+from nofrost.config.study import Study
 from nofrost.config.suite import Suite
 from nofrost.config.sweeps import names_at_places, swept
 from nofrost.config.validation import sentence
@@ -168,9 +169,9 @@ def _runs_at_places(runs: Any, places: Mapping[str, Any]) -> Any:
     if isinstance(listed := runs.get("recipe"), list):
         found["recipe"] = names_at_places(listed, places)
     if isinstance(by_dataset := runs.get("dataset"), Mapping):
-        lists = {name: [each] if isinstance(each, str) else each for name, each in by_dataset.items()}
         found["dataset"] = {
-            name: names_at_places(each, places) if isinstance(each, list) else each for name, each in lists.items()
+            name: names_at_places(names, places) if isinstance(names := _as_list(each), list) else each
+            for name, each in by_dataset.items()
         }
     return found
 
@@ -178,8 +179,13 @@ def _runs_at_places(runs: Any, places: Mapping[str, Any]) -> Any:
 def _without(recipes: Mapping[str, Any], of_datasets: Any) -> list[str]:
     """Return the recipes that `runs.dataset` puts on no further dataset."""
     lists = of_datasets.values() if isinstance(of_datasets, Mapping) else ()
-    elsewhere = {name for names in lists for name in ([names] if isinstance(names, str) else names or ())}
+    elsewhere = {name for names in lists for name in _as_list(names) or ()}
     return [name for name in recipes if name not in elsewhere]
+
+
+def _as_list(names: Any) -> Any:
+    """Return a list of one name for a name; what is neither a name nor a list is left to the schema."""
+    return [names] if isinstance(names, str) else names
 
 
 def _with_datasets(study: dict[str, Any]) -> dict[str, Any]:
@@ -210,7 +216,7 @@ def _printed_recipes(names: Any, starts: Any, origin: str) -> dict[str, Any] | N
     if not isinstance(starts, Mapping):
         where = f"{origin}: starts: {shortened(starts)}"
         raise UserError(f"{where} is not a mapping: write names and recipes, such as all-n: zeise2025-all-n")
-    names = [names] if isinstance(names, str) else names
+    names = _as_list(names)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
     found: dict[str, Any] = {}

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from nofrost.config.base import Schema
+from nofrost.config.dataset import AugmentationSpec, DatasetSpec
 from nofrost.config.loading import load_recipe, load_study, load_suite, overridden, validated
 from nofrost.config.recipe import Recipe
-from nofrost.config.study import AugmentationSpec, DatasetSpec, Suites
+from nofrost.config.study import Suites
 from nofrost.config.suite import OodSuite, Suite
 from nofrost.config.test_sets import TestSets
 from nofrost.errors import UserError, shortened, unknown
