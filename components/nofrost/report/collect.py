@@ -3,9 +3,9 @@
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.config import AdversarialSuite, OodSuite, Study, Suite
-from nofrost.data import Manifest, checksum, read_manifest
+from nofrost.data import Manifest
 from nofrost.data.arrays import read_arrays
-from nofrost.data.augmentation_set import augmentation_checksum
 from nofrost.errors import UserError
 from nofrost.files import read_json, sha256_file
 from nofrost.report import text
 from nofrost.report.collect_ood import check_alike, check_ood
 from nofrost.report.flags import read_flags, read_ood_flags
+from nofrost.report.prepared_dataset import PreparedDataset
 from nofrost.report.recorded_suite import WORDS_AND_BATCHES, check_recorded_suite
 from nofrost.report.runs import (
     CLEAN,
@@ -79,11 +79,11 @@ def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study, 
         UserError: a run is missing, a file is damaged, or a run or the decision belongs to another study.
     """
     places = [
-        _PreparedDataset(
+        PreparedDataset(
             name, dataset.with_name("datasets") / name, augmentation and augmentation.with_name("augmentations") / name
         )
         if name
-        else _PreparedDataset(name, dataset, augmentation)
+        else PreparedDataset(name, dataset, augmentation)
         for name in study.runs.by_dataset
     ]
     inputs: dict[str, str] = {}
@@ -99,18 +99,16 @@ def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study, 
             recipes.setdefault(place.name, []).append(made)
             inputs |= {f"runs/{run.name}": _checksum(run.folder, study) for run in recipe_runs}
             if study.datasets:
-                _check_dataset(recipe_runs, inputs[place.key("dataset")])
+                place.check_trained(recipe_runs)
     attacked = {place.name: _all_measured(Attacked, study, place, recipes[place.name]) for place in places}
     shifted = {place.name: _all_measured(Shifted, study, place, recipes[place.name]) for place in places}
     for each in itertools.chain(*shifted.values()):
         check_alike(list(each.runs))
     if study.datasets:
         for place in places:
-            sha256 = inputs[place.key("dataset")]
-            for of_attacks in attacked[place.name]:
-                _check_evaluated(of_attacks.runs, sha256)
-            for of_shifts in shifted[place.name]:
-                _check_evaluated(of_shifts.runs, sha256)
+            evaluated: list[Attacked | Shifted] = [*attacked[place.name], *shifted[place.name]]
+            for of_suite in evaluated:
+                place.check_evaluated(of_suite.runs)
     decided = read_result(GateMetrics, gate) if gate else None
     if decided and gate:
         inputs["gate"] = sha256_file(gate)
@@ -139,44 +137,8 @@ def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study, 
     )
 
 
-@dataclass(frozen=True)
-class _PreparedDataset:
-    """A dataset of the study, with its augmentation; the name is empty for that of the study."""
-
-    name: str
-    dataset: Path
-    augmentation: Path | None
-
-    @cached_property
-    def manifest(self) -> Manifest:
-        """Its manifest; the name of a further dataset says which it is."""
-        found = read_manifest(self.dataset)
-        return found.model_copy(update={"name": f"{found.name} ({self.name})"}) if self.name else found
-
-    @property
-    def title(self) -> str:
-        """How tables and headings call it."""
-        return self.name or self.manifest.name
-
-    def key(self, what: str) -> str:
-        """Return the key of its checksum."""
-        return f"{what} {self.name}" if self.name else what
-
-    def inputs(self) -> dict[str, str]:
-        """Return the checksums of what is made of it."""
-        found = {self.key("dataset"): checksum(self.dataset, read_manifest(self.dataset))}
-        if self.augmentation is not None:
-            found[self.key("augmentation")] = augmentation_checksum(self.augmentation)
-        return found
-
-    def seen(self, study: Study) -> dict[str, Any]:
-        """Return what all that is collected on it has in common."""
-        paths = {"dataset": self.dataset, "augmentation": self.augmentation}
-        return {"study": study, "manifest": self.manifest, **paths}
-
-
 def _all_measured(
-    of_kind: type[M], study: Study, place: _PreparedDataset, recipes: Sequence[RecipeRuns[Run]]
+    of_kind: type[M], study: Study, place: PreparedDataset, recipes: Sequence[RecipeRuns[Run]]
 ) -> tuple[M, ...]:
     """Return what the suites of a kind measured of the runs on one dataset."""
     suites: Mapping[str, Any] = study.suites.adversarial if of_kind is Attacked else study.suites.ood
@@ -192,30 +154,6 @@ def _all_measured(
         )
         for name, suite in suites.items()
     )
-
-
-def _check_dataset(runs: Sequence[Run], sha256: str) -> None:
-    """Check that runs were trained on the dataset that the study says.
-
-    Raises:
-        UserError: one was not.
-    """
-    for run in runs:
-        if run.record.inputs.get("dataset") != sha256:
-            raise UserError(
-                f"{run.folder / 'train'} was trained on another dataset than the study says: train it again"
-            )
-
-
-def _check_evaluated(runs: Iterable[AttackedRun | ShiftedRun], sha256: str) -> None:
-    """Check that runs were evaluated on the dataset that they were trained on.
-
-    Raises:
-        UserError: one was not.
-    """
-    for run in runs:
-        if run.protocol.data_sha256 != sha256:
-            raise UserError(f"{run.evaluation} is of another dataset than the study says: evaluate this run again")
 
 
 def _heading(name: str, suites: Mapping[str, Suite]) -> str:
