@@ -25,6 +25,7 @@ from pathlib import Path
 NEEDED = ("monmaptool", "ceph-authtool", "ceph", "ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "setpriv")
 BUCKET = "nofrost"
 START_LIMIT_S = 120
+START_TRIES = 3
 CONFIG = """[global]
 fsid = {fsid}
 mon_host = [v2:127.0.0.1:{port}/0]
@@ -40,7 +41,7 @@ public_network = 127.0.0.0/8
 cluster_network = 127.0.0.0/8
 paxos_propose_interval = 0.05
 paxos_min_wait = 0.01
-mon_data_avail_crit = 1
+mon_data_avail_crit = 0
 mon_allow_pool_size_one = true
 osd_pool_default_size = 1
 osd_pool_default_min_size = 1
@@ -62,33 +63,54 @@ SILENT = (
 )  # fmt: skip
 
 
+class StartError(Exception):
+    """A part of the server did not come up; the message has what Ceph said."""
+
+
 @contextmanager
 def s3_server() -> Iterator[dict[str, str]]:
-    """Start the server and yield the variables that lead to it."""
+    """Start the server and yield the variables that lead to it. A start that fails is tried again, on other ports."""
     missing = [name for name in NEEDED if not shutil.which(name)]
     if missing:
         sys.exit(f"{', '.join(missing)} is not installed: run tests/servers/install-s3.sh")
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="s3-", ignore_cleanup_errors=True)))
-        prepare_cluster(folder)
-        stack.enter_context(daemon(folder, "ceph-mon", "-i", "a"))
-        disk = str(uuid.uuid4())
-        ceph(folder, "ceph", "osd", "new", disk, "0")
-        ceph(folder, "ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", disk)
-        stack.enter_context(daemon(folder, "ceph-osd", "-i", "0"))
-        access, secret, port = "nofrost" + secrets.token_hex(4), secrets.token_hex(20), free_port()
-        keys = ("--access-key", access, "--secret-key", secret)
-        ceph(folder, "radosgw-admin", "user", "create", "--uid", "nofrost", "--display-name", "nofrost", *keys)
-        frontend = f"beast endpoint=127.0.0.1:{port} tcp_nodelay=1"
-        gateway = stack.enter_context(daemon(folder, "radosgw", "-n", "client.admin", "--rgw-frontends", frontend))
-        wait_for(port, gateway, folder)
-        yield {
-            "AWS_ACCESS_KEY_ID": access,
-            "AWS_SECRET_ACCESS_KEY": secret,
-            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "NOFROST_TEST_S3": f"s3://{BUCKET}",
-        }
+    for attempt in range(1, START_TRIES + 1):
+        with ExitStack() as stack:
+            try:
+                variables = start(stack)
+            except StartError as error:
+                print(f"try {attempt} of {START_TRIES}: {error}", file=sys.stderr, flush=True)
+                continue
+            yield variables
+            return
+    sys.exit("the S3 server did not start")
+
+
+def start(stack: ExitStack) -> dict[str, str]:
+    """Start monitor, disk and gateway, which live as long as the stack.
+
+    Raises:
+        StartError: one of them ended, or is not ready within START_LIMIT_S.
+    """
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="s3-", ignore_cleanup_errors=True)))
+    prepare_cluster(folder)
+    stack.enter_context(daemon(folder, "ceph-mon", "-i", "a"))
+    disk = str(uuid.uuid4())
+    ceph(folder, "ceph", "osd", "new", disk, "0")
+    ceph(folder, "ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", disk)
+    stack.enter_context(daemon(folder, "ceph-osd", "-i", "0"))
+    access, secret, port = "nofrost" + secrets.token_hex(4), secrets.token_hex(20), free_port()
+    keys = ("--access-key", access, "--secret-key", secret)
+    ceph(folder, "radosgw-admin", "user", "create", "--uid", "nofrost", "--display-name", "nofrost", *keys)
+    frontend = f"beast endpoint=127.0.0.1:{port} tcp_nodelay=1"
+    gateway = stack.enter_context(daemon(folder, "radosgw", "-n", "client.admin", "--rgw-frontends", frontend))
+    wait_for(port, gateway, folder)
+    return {
+        "AWS_ACCESS_KEY_ID": access,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "NOFROST_TEST_S3": f"s3://{BUCKET}",
+    }
 
 
 def prepare_cluster(folder: Path) -> None:
@@ -109,11 +131,29 @@ def prepare_cluster(folder: Path) -> None:
 def ceph(folder: Path, *command: str) -> None:
     """Run one of Ceph's tools against this cluster."""
     environment = os.environ | {"CEPH_CONF": str(folder / "ceph.conf")}
-    done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=START_LIMIT_S
-    )
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stdout.decode(errors='replace')}")
+    try:
+        subprocess.run(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=START_LIMIT_S,
+            errors="replace",
+            check=True,
+        )
+    except subprocess.TimeoutExpired:
+        reason = f"was not done within {START_LIMIT_S} s"
+    except subprocess.CalledProcessError as error:
+        reason = f"ended with {error.returncode}: {error.stdout}"
+    else:
+        return
+    raise StartError(f"{' '.join(command[:3])} {reason}\n{last_words(folder)}")
+
+
+def last_words(folder: Path) -> str:
+    """The ends of what the daemons said so far, on their terminals and in their logs."""
+    said = (path for path in sorted(folder.iterdir()) if path.suffix in (".out", ".log"))
+    return "\n".join(f"{path.name}: {path.read_text(errors='replace')[-2000:]}" for path in said)
 
 
 @contextmanager
@@ -146,15 +186,19 @@ def wait_for(port: int, gateway: subprocess.Popen[bytes], folder: Path) -> None:
             time.sleep(0.1)
         else:
             return
-    said = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(folder.glob("*.out")))
-    sys.exit(f"the S3 server did not start within {START_LIMIT_S} s: {said}")
+    raise StartError(f"the gateway does not answer within {START_LIMIT_S} s\n{last_words(folder)}")
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody has, of those that Linux gives to no client: one could take it before the server does."""
+    while True:
+        port = 20000 + secrets.randbelow(10000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def main() -> int:
