@@ -42,6 +42,11 @@ def test_the_passes_of_a_step_are_those_of_its_objective_and_attack(name: str, p
     assert passes_of_image(load_recipe(name)) == passes
 
 
+def test_centroids_that_are_set_cost_one_answer_and_no_gradient() -> None:
+    values = {"model": {"arch": "nearest-centroid", "normaliser": "none"}, "objective": {"name": "nearest-centroid"}}
+    assert passes_of_image(Recipe.model_validate({**load_recipe("st").as_json(), **values})) == Passes(1, 0)
+
+
 def test_the_selection_attacks_where_the_objective_does() -> None:
     attacked = {"selection": {"attack": {"name": "pgd", "steps": 7}}}
     sat, st = (Recipe.model_validate({**load_recipe(name).as_json(), **attacked}) for name in ("sat", "st"))

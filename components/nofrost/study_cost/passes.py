@@ -43,9 +43,10 @@ class Passes:
 
 def passes_of_image(phase: Recipe) -> Passes:
     """Return the passes of a training step of a phase for each image of its batch."""
-    settings = phase.model.model_dump(include=set(Architecture.model_fields)) | {"arch": "resnet8", "drop_path": 0.0}
-    model = create_model(**settings, num_classes=_CLASSES, image_size=_SIDE)
     objective = create_objective(phase.objective.name, **phase.objective.settings())
+    counted = {"arch": objective.arch or "resnet8", "drop_path": 0.0}
+    settings = phase.model.model_dump(include=set(Architecture.model_fields)) | counted
+    model = create_model(**settings, num_classes=_CLASSES, image_size=_SIDE)
     images, labels = torch.rand(_COUNTED, 3, _SIDE, _SIDE), torch.arange(_COUNTED)
     views = {view: torch.rand_like(images) for view in objective.augmented_views}
     batch = Batch(images, labels, torch.arange(_COUNTED), views)

@@ -153,6 +153,7 @@ class Objective(ABC):
     Attributes:
         fixed_settings: for an objective that has its own attack and takes only steps and step size from the recipe's
             ``pgd``: the settings of ``pgd`` that its attack fixes. None: it uses the recipe's attack, whichever it is.
+        arch: the only architecture that it trains; None: it trains any.
 
     Raises:
         UserError: a setting is out of its range.
@@ -160,6 +161,7 @@ class Objective(ABC):
 
     name: ClassVar[str]
     fixed_settings: ClassVar[Mapping[str, object] | None] = None
+    arch: ClassVar[str | None] = None
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 

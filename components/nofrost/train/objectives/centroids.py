@@ -25,11 +25,12 @@ class NearestCentroidObjective(Objective):
     """
 
     robust_weight = 0.0
+    arch = "nearest-centroid"
 
     def check(self, model: nn.Module, attack: AttackSpec) -> None:
         super().check(model, attack)
         if not isinstance(getattr(model, "network", None), NearestCentroid):
-            raise UserError(f"objective {self.name!r} sets centroids: set model.arch to nearest-centroid")
+            raise UserError(f"objective {self.name!r} sets centroids: set model.arch to {self.arch}")
 
     def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
         return next(self.updates(model, batch, adversary, {}))
