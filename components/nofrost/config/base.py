@@ -4,6 +4,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
@@ -244,7 +245,15 @@ def _names_a_folder(name: str) -> str:
 Name = Annotated[str, AfterValidator(_names_a_folder)]
 
 
-LEFT_OUT: Any = type("LeftOut", (), {"__repr__": lambda self: "null"})()
+class _LeftOut(Enum):
+    LEFT_OUT = "null"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+# Of an enumeration there is one, which stays the same one where values are copied.
+LEFT_OUT: Any = _LeftOut.LEFT_OUT
 """What :func:`merge` puts where null takes away a test set, dataset or suite of the base; a null that takes nothing
 away stays null."""
 

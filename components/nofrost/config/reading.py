@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -63,7 +64,12 @@ def read(kind: Kind, name: object, named_by: tuple[str, ...] = ()) -> dict[str, 
     origin = str(name)
     if is_path(origin) and named_by:
         origin = os.path.normpath(Path(named_by[-1]).parent / origin)
-    text = _text(kind, origin, named_by)
+    if not is_path(origin):
+        if origin not in _shipped_files(kind):
+            hint = "a file of your own is named by its path, such as mine.yaml"
+            raise UserError(f"{_nearest(named_by)}{_not_shipped(kind, origin)}; {hint}")
+        return deepcopy(_shipped_values(kind, origin))
+    text = read_text(Path(origin), kind, _nearest(named_by))
     if _identity(origin) in map(_identity, named_by):
         raise UserError(f"base: leads in a circle, {' -> '.join((*named_by, origin))}: take one of them out")
     if len(named_by) > _MOST_BASES:
@@ -71,10 +77,19 @@ def read(kind: Kind, name: object, named_by: tuple[str, ...] = ()) -> dict[str, 
             f"{named_by[0]}: more than {_MOST_BASES} files follow one another by base:, {origin} last: join some"
         )
     values = parse(text, origin)
-    if kind == "study" and is_path(origin):
+    if kind == "study":
         values = _with_absolute_paths(values, origin)
     values = on_its_base(kind, values, (*named_by, origin))
     _check(kind, values, origin)
+    return values
+
+
+@cache
+def _shipped_values(kind: Kind, name: str) -> dict[str, Any]:
+    """Return what :func:`read` does of a shipped file, which many others may have as their base; not to be changed."""
+    text = _shipped_files(kind)[name].read_text(encoding="utf-8")
+    values = on_its_base(kind, parse(text, name), (name,))
+    _check(kind, values, name)
     return values
 
 
@@ -94,15 +109,6 @@ def on_its_base(kind: Kind, values: Mapping[str, Any], named_by: tuple[str, ...]
         if "sweep" in changes:
             changes["sweep"], below["sweep"] = axes_over(below.get("sweep"), changes["sweep"]), None
     return merge(below, changes)
-
-
-def _text(kind: Kind, origin: str, named_by: tuple[str, ...]) -> str:
-    if not is_path(origin):
-        if origin not in shipped_names(kind):
-            hint = "a file of your own is named by its path, such as mine.yaml"
-            raise UserError(f"{_nearest(named_by)}{_not_shipped(kind, origin)}; {hint}")
-        return _shipped_files(kind)[origin].read_text(encoding="utf-8")
-    return read_text(Path(origin), kind, _nearest(named_by))
 
 
 def _not_shipped(kind: Kind, name: str) -> str:
