@@ -27,12 +27,14 @@ papers: $(VENV)/.run ## Run the studies of the papers, one after the other, in p
 
 # Hundreds of processes of the tests load the same modules: compiled once, also where Python is told to keep no bytecode.
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
+# One more than processors, at most four: many tests wait for processes and servers of their own.
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4)))
 
 test: $(VENV)/.dev lint ## Check style and types, run the tests
-	@$(TEST_ENVIRONMENT) pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
+	@$(TEST_ENVIRONMENT) pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
-test-slow: $(VENV)/.dev ## Run the end-to-end checks of a minute or more
-	@$(TEST_ENVIRONMENT) pytest -m slow -n auto --maxprocesses 4 --dist loadfile
+test-slow: $(VENV)/.dev ## Run the end-to-end checks, and those of ten seconds or more
+	@$(TEST_ENVIRONMENT) pytest -m slow -n $(WORKERS) --dist loadfile
 
 test-containers: $(VENV)/.dev ## Build the images, run the pipeline in them against a real S3 server (Debian, root, 20 minutes)
 	@tests/servers/install-docker.sh

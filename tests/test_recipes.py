@@ -149,6 +149,7 @@ def passes_of_attack(recipe: Recipe) -> tuple[range, int]:
     return range(least + extra, steps + extra + 1), extra
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", shipped_names("recipe"))
 def test_every_recipe_takes_two_steps_and_records_what_a_step_does(
     name: str, scaled: dict[str, Recipe], inputs: Path, tmp_path: Path

@@ -114,11 +114,11 @@ def test_pgd_from_the_same_start_is_as_strong(case: Case, keep: str, same_start:
     ("loss", "norm", "steps", "rho"),
     [
         ("ce", "linf", 20, 0.75),
-        ("ce", "linf", 100, 0.75),
+        pytest.param("ce", "linf", 100, 0.75, marks=pytest.mark.slow),
         ("ce", "l2", 20, 0.75),
-        ("ce", "linf", 50, 0.0),
+        pytest.param("ce", "linf", 50, 0.0, marks=pytest.mark.slow),
         ("dlr", "linf", 20, 0.75),
-        ("dlr", "l2", 40, 0.75),
+        pytest.param("dlr", "l2", 40, 0.75, marks=pytest.mark.slow),
     ],
 )
 def test_apgd_from_the_same_start_takes_the_same_path(
@@ -164,6 +164,7 @@ def test_pgd_in_the_euclidean_norm_is_as_strong(case: Case) -> None:
     assert_as_strong(torch.cat(ours), torch.cat(theirs))
 
 
+@pytest.mark.slow
 def test_from_starts_of_its_own_each_attack_is_in_the_interval_of_theirs(case: Case) -> None:
     """Other starts fool other images, some points more or less; hence several seeds, and the interval alone."""
     model, eps, images, labels = case

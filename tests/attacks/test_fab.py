@@ -319,6 +319,7 @@ def test_the_distances_are_as_small_and_the_accuracy_as_low_at_every_budget(
     assert 0.2 < (ours > eps).double().mean() < 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "multi_targeted", "kind", "norm", "eps"),
     [("fab", False, *case) for case in CASES] + [("fab-t", True, *case) for case in CASES[1:3]],

@@ -169,6 +169,7 @@ def test_the_length_of_l2_is_kept_up_to_date() -> None:
     assert truth.sqrt().min() > 1.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("norm", "which", "rescale"),
     [("linf", "natural", False), ("linf", "robust", True), ("l2", "natural", True), ("l2", "robust", False)],

@@ -36,6 +36,7 @@ def resident() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 1e6
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads the memory from Linux' /proc")
 @pytest.mark.parametrize("what", ["evaluation", "transfer"])
 def test_memory_does_not_grow_over_fifty_calls(make_suite: Callable[..., AdversarialSuite], what: str) -> None:

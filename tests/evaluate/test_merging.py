@@ -45,8 +45,12 @@ CASCADES = [
 ]
 # The branches of a mixture are measured like networks of their own: not in every division.
 NETWORKS = [
-    pytest.param(*case.values, normaliser, id=f"{case.id}, {normaliser}")
-    for normaliser, cases in (("bn", [*DIVISIONS, CASCADES[0]]), ("mbn", [DIVISIONS[0], *CASCADES]))
+    pytest.param(*case.values, normaliser, id=f"{case.id}, {normaliser}", marks=marks)
+    for normaliser, cases, marks in (
+        ("bn", [*DIVISIONS, CASCADES[0]], ()),
+        ("mbn", DIVISIONS[:1], ()),
+        ("mbn", CASCADES, pytest.mark.slow),
+    )
     for case in cases
 ]
 
@@ -107,6 +111,7 @@ def test_a_shard_that_gets_no_image_says_so(
     assert "shard 2/3 has no image to measure, as 2 at a time" in said[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "keys",
     [{**SHORT, "batch_size": 7}, {**CASCADE, "batch_size": 4, "max_images": 33}],

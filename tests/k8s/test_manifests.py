@@ -257,6 +257,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @needs_crds
 @pytest.mark.parametrize("what", FAULTS)
 def test_the_checks_find(what: str, tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ def test_a_record_of_another_form_is_refused(checkpoint: Path, content: str) -> 
     assert "best.json" in refusal(lambda: nofrost.load_model(checkpoint))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wrn-600004-1", "mlp-999999-9", "mlp-9-999999", "wrn-99999999-1"])
 def test_an_absurd_architecture_is_refused_before_it_fills_memory(name: str) -> None:
     # on the device meta, so that the test itself cannot take the memory

@@ -61,6 +61,7 @@ def test_python_caches_are_ignored_as_dvc_ignores_them(clone: Path, refs_here: A
     assert folder_ref(clone / MODELS) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["absolute", "above the checkout", "a file", "a link"])
 def test_source_data_may_be_anywhere(
     kind: str, world: Any, clone: Path, tmp_path: Path, digits_study: Callable[..., Study]

@@ -47,6 +47,7 @@ def compared(trainers: list[Trainer], tolerance: float = 1e-4) -> None:
     assert ours == {**theirs, "accumulation": ours["accumulation"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in list_objectives() if name != "nearest-centroid"])
 def test_steps_of_every_objective(name: str, make_trainer: Make) -> None:
     normaliser = "mbn" if name == "mbnat" else "bn"

@@ -228,6 +228,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["state.json", "state-*.safetensors", "best-*.safetensors", "best-*.json"])
 @pytest.mark.parametrize(
     "damage", [Path.unlink, flip, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b'{"a": [1')]

@@ -181,6 +181,7 @@ def test_one_without_its_label_is_in_the_way_and_said(kubernetes: ApiServer, com
         command(*WEEKLY)
 
 
+@pytest.mark.slow
 def test_another_zone_takes_the_place_of_the_recurring_run_and_back(
     kfp: RecurringDouble, kubernetes: ApiServer, command: Command
 ) -> None:

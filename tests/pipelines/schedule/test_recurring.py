@@ -77,6 +77,7 @@ def test_a_change_replaces_it_and_there_are_never_two_that_start_runs(kfp: Recur
     assert max(enabled) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("request_", ["POST .*/recurringruns", "DELETE .*", "POST .*:enable"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_one_that_broke_off_is_completed_by_the_next(

@@ -68,6 +68,7 @@ def test_without_random_numbers_the_images_agree(
     assert difference.mean() < (0.15 if name in ("brightness", "saturate") else 0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("severity", [2, 5])
 @pytest.mark.parametrize("name", RANDOM)
 def test_with_random_numbers_the_distances_agree_as_well_as_two_runs_of_theirs(
