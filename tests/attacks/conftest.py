@@ -51,7 +51,7 @@ def quick() -> Callable[..., Attack]:
         plain = create_attack(name, eps=0)
         norm = norm if norm in plain.norms else plain.norms[0]
         known = {field.name for field in fields(plain)}
-        defaults = {"steps": 4, "queries": 100, "targets": 2, "restarts": 2, "eps": {"linf": 0.1, "l2": 0.5}[norm]}
+        defaults = {"steps": 4, "queries": 50, "targets": 2, "restarts": 2, "eps": {"linf": 0.1, "l2": 0.5}[norm]}
         # Adam takes more steps than an ascent whose steps cross the ball.
         defaults |= {"steps": 20, "search_steps": 3, "initial_c": 1.0, "learning_rate": 0.1} if name == "cw-l2" else {}
         given = {key: value for key, value in defaults.items() if key in known} | settings

@@ -160,19 +160,19 @@ def test_the_model_is_left_as_found_when_it_fails_in_the_attack(
 
 
 @each_attack_and_norm
-@pytest.mark.parametrize(
-    "surrounding",
-    [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", dtype=torch.bfloat16)],
-    ids=["no_grad", "inference_mode", "autocast"],
-)
 def test_the_callers_torch_modes_change_nothing(
-    name: str, norm: str, surrounding: Callable[[], Any], natural_model: nn.Module, batch: Batch, quick: Quick
+    name: str, norm: str, natural_model: nn.Module, batch: Batch, quick: Quick
 ) -> None:
     attack = quick(name, norm)
     expected = attack(natural_model, *batch)
-    with surrounding():
-        images, labels = batch[0].clone(), batch[1].clone()
-        modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
-        result = attack(natural_model, images, labels)
-        assert modes == (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"))
-    assert torch.equal(result, expected)
+    for surrounding in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16)):
+        with surrounding:
+            images, labels = batch[0].clone(), batch[1].clone()
+            modes = torch_modes()
+            result = attack(natural_model, images, labels)
+            assert modes == torch_modes()
+        assert torch.equal(result, expected), surrounding
+
+
+def torch_modes() -> tuple[bool, ...]:
+    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")

@@ -19,6 +19,8 @@ from nofrost.promotion import write_candidate
 from nofrost.store import Output, open_store, push
 from tests.child_process import running
 
+pytestmark = pytest.mark.slow
+
 DVC_YAML = """
 stages:
   train:

@@ -126,6 +126,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
 def test_small_files_that_grow_are_refused_while_they_are_read(text: str) -> None:
     with pytest.raises(UserError) as caught:

@@ -18,6 +18,8 @@ from nofrost.promotion import plan_promotion
 from nofrost.store import Output, open_store, push
 from nofrost.store.base import object_name
 
+pytestmark = pytest.mark.slow
+
 
 def remove(name: str) -> Callable[[Path], None]:
     return lambda clone: (clone / name).rename(clone / "elsewhere")

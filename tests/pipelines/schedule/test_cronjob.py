@@ -19,6 +19,8 @@ from tests.cluster.job.pod_security import problems
 from tests.pipelines.schedule.conftest import IMAGE, Command
 from tests.pipelines.schedule.recurring_double import RecurringDouble
 
+pytestmark = pytest.mark.slow
+
 WEEKLY = ("schedule", "weekly", "--cron", "0 3 * * 1", "--time-zone", "Europe/Berlin")
 NAME = "nofrost-schedule-weekly"
 CHANGES = {"POST", "PATCH", "DELETE"}
@@ -181,7 +183,6 @@ def test_one_without_its_label_is_in_the_way_and_said(kubernetes: ApiServer, com
         command(*WEEKLY)
 
 
-@pytest.mark.slow
 def test_another_zone_takes_the_place_of_the_recurring_run_and_back(
     kfp: RecurringDouble, kubernetes: ApiServer, command: Command
 ) -> None:

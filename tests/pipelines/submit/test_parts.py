@@ -20,6 +20,8 @@ from pipelines.submit import StartedRun
 from pipelines.submit.parts import parts_of, run_parts
 from tests.store.conftest import moto, moto_endpoint  # noqa: F401  (fixtures)
 
+pytestmark = pytest.mark.slow
+
 FIVE = ('runs.recipe=["st"]', "runs.seed=[0,1,2,3,4]")
 MANY = ('runs.recipe=["st"]', f"runs.seed={list(range(300))}")
 

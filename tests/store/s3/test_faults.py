@@ -20,6 +20,8 @@ from nofrost.store import Store, open_store, pull, push, verify
 from nofrost.store.local_file import LocalFile
 from tests.child_process import running
 
+pytestmark = pytest.mark.slow
+
 Contents = Callable[[Path], dict[str, bytes]]
 
 
