@@ -14,10 +14,10 @@ from PIL import Image
 
 from nofrost.report import figures, text
 from nofrost.report.compare import Estimate
-from nofrost.report.document import Column, Section, Table, numbered
+from nofrost.report.document import Cell, Column, Document, Section, Table, numbered
 from nofrost.report.figures import Bar, Line
 from nofrost.report.figures.style import series
-from nofrost.report.render import escape
+from nofrost.report.render import escape, to_markdown
 from nofrost.report.sections.examples import LARGEST_SIDE, data_uri, magnification, magnified
 from nofrost.results import Epoch, ReliabilityBin
 
@@ -88,6 +88,14 @@ def test_markdown_shows_any_name_on_one_line_without_markup(name: str) -> None:
     shown = escape(name)
     assert "\n" not in shown
     assert re.search(r"(?<!\\)(?:\\\\)*[`*<>|\[\]#~]", shown) is None
+
+
+def test_small_print_stands_in_parentheses_after_a_text_and_alone_without_one() -> None:
+    table = Table(
+        "", [Column("a", text=True)], [[Cell("x", small="one\ntwo")], [Cell("", small="one\ntwo")], [Cell("x")]]
+    )
+    lines = to_markdown(Document("", "", [Section("a", "A", "A", [table])])).splitlines()
+    assert [line.strip("| ") for line in lines if line.startswith("|")][2:] == ["x (one; two)", "one; two", "x"]
 
 
 def test_tables_and_figures_are_numbered_through_all_sections() -> None:

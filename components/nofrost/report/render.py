@@ -136,7 +136,8 @@ def _cell(cell: Cell) -> str:
     value = f"{ICONS[cell.status]} {escape(cell.text)}" if cell.status else escape(cell.text)
     value = f"**{value}** ★" if cell.best else value
     value = f"{value} {ICONS['warn']} {escape(cell.doubt)}" if cell.doubt else value
-    return f"{value} ({escape(cell.small.replace(chr(10), '; '))})" if cell.small else value
+    small = escape(cell.small.replace("\n", "; "))
+    return f"{value} ({small})" if value and small else value or small
 
 
 def _alarms(alarms: Alarms) -> Iterator[str]:
