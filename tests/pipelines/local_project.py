@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import yaml
+
+from nofrost.store import Ref, open_store, pull
 
 ROOT = Path(__file__).parents[2]
 RUN = (sys.executable, "-m", "pipelines", "run", "--out", "kfp")
@@ -41,6 +46,22 @@ def make_project(folder: Path, study: str, *options: str) -> Path:
     call("dvc", "remote", "add", "--default", "local", "../storage", cwd=folder)
     call("nofrost", "study", "select", study, *options, cwd=folder)
     return folder
+
+
+def assert_same_metrics(project: Path) -> dict[str, Path]:
+    """Run the study by the pipeline and by `dvc repro`, and compare the metrics of every stage.
+
+    Returns:
+        The folders of the outputs by their path in the project, as pulled from the store.
+    """
+    finished = json.loads(pipeline(project, "--json").stdout)
+    call("dvc", "repro", "--quiet", cwd=project)
+    storage, pulled = project.parent / "storage", project.parent / "pulled"
+    outputs = yaml.safe_load((storage / "nofrost/locks" / f"{finished['run']}.yaml").read_text())["outs"]
+    for path, ref in outputs.items():
+        pull(Ref.parse(ref), pulled / path, open_store(str(storage)))
+        assert (pulled / path / "metrics.json").read_bytes() == (project / path / "metrics.json").read_bytes(), path
+    return {path: pulled / path for path in outputs}
 
 
 def executed(output: str) -> list[str]:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nofrost.store import Ref, open_store, pull
-from tests.pipelines.local_project import call, executed, make_project, pipeline
+from tests.pipelines.local_project import assert_same_metrics, call, executed, make_project, pipeline
 
 STARTED = ("all-n-bn-a", "all-n-rest-a")
 ROWS = (*STARTED, "all-n")
@@ -33,18 +32,10 @@ class TestAPrintedTable:
     """In order: each test continues from the state that the one before left."""
 
     def test_the_pipeline_gives_the_metrics_of_every_stage_of_dvc_repro(self, project: Path) -> None:
-        finished = json.loads(pipeline(project, "--json").stdout)
-        call("dvc", "repro", "--quiet", cwd=project)
-        candidate = project.parent / "storage/nofrost/locks" / f"{finished['run']}.yaml"
-        outputs = yaml.safe_load(candidate.read_text())["outs"]
-        pulled = project.parent / "pulled"
-        for path, ref in outputs.items():
-            pull(Ref.parse(ref), pulled / path, open_store(str(project.parent / "storage")))
-        for path in outputs:
-            assert read(pulled / path / "metrics.json") == read(project / path / "metrics.json"), path
-        assert read(pulled / "report/metrics.json")["runs"].keys() == set(ROWS)
-        for folder in (pulled, project):
-            started = [row for row in ROWS if "start" in read(folder / train(row) / "record.json")["inputs"]]
+        outputs = assert_same_metrics(project)
+        assert read(outputs["report"] / "metrics.json")["runs"].keys() == set(ROWS)
+        for folder in ({row: outputs[train(row)] for row in ROWS}, {row: project / train(row) for row in ROWS}):
+            started = [row for row in ROWS if "start" in read(folder[row] / "record.json")["inputs"]]
             assert started == list(STARTED)
 
     def test_changing_the_recipe_of_a_row_trains_that_row_again_and_nothing_else(self, project: Path) -> None:
