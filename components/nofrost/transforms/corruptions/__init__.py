@@ -15,6 +15,7 @@ from nofrost.config.corruption_families import CORRUPTION_FAMILIES, SEVERITIES, 
 from nofrost.errors import UserError, unknown
 from nofrost.transforms.corruptions.blur import BLUR
 from nofrost.transforms.corruptions.c_bar import C_BAR
+from nofrost.transforms.corruptions.compilation import is_compiled
 from nofrost.transforms.corruptions.corruption import (
     PARAMETER_SETS,
     Corruption,
@@ -125,6 +126,8 @@ def corrupt(
     parameters = corruption.parameters(severity, parameter_set or parameter_set_for(*pixels.shape[2:]))
     corrupted = torch.empty_like(pixels)
     at_once = max(1, (CPU_VALUES if pixels.device.type == "cpu" else GPU_VALUES) // pixels[0].numel())
+    if is_compiled(pixels):
+        at_once = max(at_once, torch.get_num_threads())
     for start in range(0, len(pixels), at_once):
         some = slice(start, start + at_once)
         draws = [Draws(seed, name, severity, rows[some], pixels.device)] if corruption.random else []
@@ -132,6 +135,10 @@ def corrupt(
         levels = corrupted[some]
         if corruption.on_levels:
             levels.copy_(result)
+        elif is_compiled(levels):
+            from nofrost.transforms.corruptions.kernels.pointwise import round_to_levels
+
+            round_to_levels(result, levels)
         else:
             # Rounded to the 256 levels of an 8-bit image
             torch.clamp(result, 0, 1, out=levels).mul_(255).round_().div_(255)

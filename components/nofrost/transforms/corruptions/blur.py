@@ -9,9 +9,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from nofrost.transforms.corruptions.compilation import is_compiled
 from nofrost.transforms.corruptions.corruption import Corruption
 from nofrost.transforms.corruptions.draws import Draws
-from nofrost.transforms.corruptions.filters import convolved, gaussian_filter, motion_blurred
+from nofrost.transforms.corruptions.filters import convolved, gaussian_filter, motion_blurred, smoothed
 from nofrost.transforms.corruptions.taps import add_along_width, along_height, is_large, summed, zoom_taps
 
 # Doublings of the chains of glass blur before it is looked whether they are followed to their ends
@@ -53,6 +54,12 @@ def glass_blur(images: Tensor, draws: Draws, sigma: float, reach: int, passes: i
     n, channels, height, width = images.shape
     # Too narrow a Gaussian returns the images themselves, which must stay as they are.
     blurred = gaussian_filter(images, sigma).clamp(0, 1).mul_(255).floor_().div_(255)
+    if is_compiled(images):
+        from nofrost.transforms.corruptions.kernels.moved_pixels import taken_from_neighbours
+
+        steps = _steps(reach, width, draws.device)
+        numbers = torch.stack([_step_numbers(draws, reach, height, width) for _ in range(passes)], dim=1)
+        return smoothed(taken_from_neighbours(blurred, numbers, steps, reach), sigma)
     source = _taken(draws, n, reach, height, width)
     for _ in range(passes - 1):
         source = source.index_select(0, _taken(draws, n, reach, height, width))
@@ -62,11 +69,8 @@ def glass_blur(images: Tensor, draws: Draws, sigma: float, reach: int, passes: i
 
 def _taken(draws: Draws, n: int, reach: int, height: int, width: int) -> Tensor:
     """Return the pixel that each ends up with in one pass, int32 [N * H * W], numbered through all images."""
-    # One of the neighbours at -reach to reach - 1 rows and columns
-    offsets = torch.arange(-reach, reach, device=draws.device, dtype=torch.int32)
-    steps = (offsets[:, None] * width + offsets).flatten()
-    number = draws.integers(height * width, low=0, high=len(steps), dtype=torch.int32)
-    step = steps.index_select(0, number.view(-1)).view(n, height, width)
+    number = _step_numbers(draws, reach, height, width)
+    step = _steps(reach, width, draws.device).index_select(0, number.view(-1)).view(n, height, width)
     # The loop goes from row and column size - reach to reach + 1.
     step[:, : reach + 1] = step[:, height - reach + 1 :] = 0
     step[..., : reach + 1] = step[..., width - reach + 1 :] = 0
@@ -84,6 +88,17 @@ def _taken(draws: Draws, n: int, reach: int, height: int, width: int) -> Tensor:
         link = link.index_select(0, link)
 
 
+def _step_numbers(draws: Draws, reach: int, height: int, width: int) -> Tensor:
+    """Return the number of the step that each pixel draws in one pass, int32 [N, H * W]."""
+    return draws.integers(height * width, low=0, high=(2 * reach) ** 2, dtype=torch.int32)
+
+
+def _steps(reach: int, width: int, device: torch.device) -> Tensor:
+    """Return the steps in a flattened plane to the neighbours at -reach to reach - 1 rows and columns, int32."""
+    offsets = torch.arange(-reach, reach, device=device, dtype=torch.int32)
+    return (offsets[:, None] * width + offsets).flatten()
+
+
 def motion_blur(images: Tensor, draws: Draws, radius: int, sigma: float) -> Tensor:
     """Blur along a line at an angle of -45 to 45 degrees (see :func:`~filters.motion_blurred`)."""
     return motion_blurred(images, radius, sigma, draws.uniform(low=-45, high=45))
@@ -98,6 +113,10 @@ def zoom_blur(images: Tensor, stop: float, step: float) -> Tensor:
     height, width = images.shape[2:]
     factors = np.arange(1, stop, step).tolist()[1:]
     zooms = [(zoom_taps(height, factor), zoom_taps(width, factor)) for factor in factors]
+    if is_compiled(images):
+        from nofrost.transforms.corruptions.kernels.blurs import zoom_mean
+
+        return zoom_mean(images, zooms)
     if is_large(images):
         total = images * 2
         for rows, columns in zooms:

@@ -2,6 +2,7 @@
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import repeat
 
 import numpy as np
@@ -11,9 +12,10 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
+from nofrost.transforms.corruptions.compilation import is_compiled
 from nofrost.transforms.corruptions.corruption import Corruption, each
 from nofrost.transforms.corruptions.draws import Draws
-from nofrost.transforms.corruptions.filters import gaussian_filter, pixel_grid, sampled
+from nofrost.transforms.corruptions.filters import pixel_grid, sampled, smoothed
 from nofrost.transforms.corruptions.taps import along_height, along_width, box_taps, mirrored
 
 try:
@@ -46,7 +48,7 @@ def elastic_transform(images: Tensor, draws: Draws, amount: float, smoothness: f
     if not amount:
         return warped
     field = draws.uniform(2, height, width, low=-1, high=1)
-    field = gaussian_filter(field, smoothness * side, mirrored, truncate=3.0).mul_(amount * side)
+    field = smoothed(field, smoothness * side, mirrored, truncate=3.0).mul_(amount * side)
     return sampled(warped, rows, columns, beyond="mirrored", offsets=field)
 
 
@@ -72,9 +74,15 @@ def pixelate(images: Tensor, scale: float) -> Tensor:
     """
     height, width = images.shape[2:]
     small_height, small_width = int(height * scale), int(width * scale)
-    narrow = _rounded(along_width(images.mul(255).round_(), box_taps(width, small_width)))
-    small = _rounded(along_height(narrow, box_taps(height, small_height))).div_(255)
-    return along_height(along_width(small, box_taps(small_width, width)), box_taps(small_height, height))
+    shrinking = box_taps(height, small_height), box_taps(width, small_width)
+    growth = box_taps(small_height, height), box_taps(small_width, width)
+    if is_compiled(images):
+        from nofrost.transforms.corruptions.kernels.moved_pixels import pixelated
+
+        return pixelated(images, shrinking, growth)
+    narrow = _rounded(along_width(images.mul(255).round_(), shrinking[1]))
+    small = _rounded(along_height(narrow, shrinking[0])).div_(255)
+    return along_height(along_width(small, growth[1]), growth[0])
 
 
 def _rounded(levels: Tensor) -> Tensor:
@@ -87,30 +95,50 @@ def jpeg_compression(images: Tensor, quality: int) -> Tensor:
     The codec takes one image at a time, so this is a loop over images, in as many threads as torch has (it frees the
     interpreter lock while it works). simplejpeg, of the extra ``fast``, reads the same pixels in a third of the time.
     """
+    if is_compiled(images):
+        from nofrost.transforms.corruptions.kernels.pointwise import changed_as_levels
+
+        return changed_as_levels(images, partial(_compressed_pixels, quality=quality))
     # The lowest bits of a float above 2**23 are its nearest whole number; torch turns floats into bytes one at a time.
     levels = torch.add(images.new_tensor(2.0**23), images, alpha=255).view(torch.int32).to("cpu", torch.uint8).numpy()
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool:
         each_image = pool.map if threads > 1 else map
-        decoded = list(each_image(_compressed, levels, repeat(quality)))
+        decoded = list(each_image(_compressed_planes, levels, repeat(quality)))
     pixels = torch.from_numpy(decoded[0][None] if len(decoded) == 1 else np.stack(decoded)).to(images.device)
     return pixels.permute(0, 3, 1, 2).to(images.dtype, memory_format=torch.contiguous_format).div_(255)
 
 
-def _compressed(planes: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """Write an image [C, H, W] as JPEG and return what is read of it, [H, W, C]."""
-    written, grey = io.BytesIO(), len(planes) == 1
+def _compressed_planes(planes: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Return what is read, [H, W, C], of an image [C, H, W] that was written as JPEG."""
     bands = [Image.fromarray(plane) for plane in planes]
-    image = bands[0] if grey else Image.merge("RGB", bands)
+    written = _written(bands[0] if len(bands) == 1 else Image.merge("RGB", bands), quality)
+    return _read(written, "L" if len(bands) == 1 else "RGB").reshape(*planes.shape[1:], len(bands))
+
+
+def _compressed_pixels(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Return what is read of an image [H, W], or [H, W, 4] of which the fourth channel is unused."""
+    mode = "L" if pixels.ndim == 2 else "RGBX"
+    image = Image.frombuffer(mode, pixels.shape[1::-1], pixels, "raw", mode, 0, 1)
+    return _read(_written(image, quality), mode).reshape(pixels.shape)
+
+
+def _written(image: Image.Image, quality: int) -> io.BytesIO:
+    written = io.BytesIO()
     image.save(written, "JPEG", quality=quality)
+    return written
+
+
+def _read(written: io.BytesIO, mode: str) -> NDArray[np.uint8]:
     if simplejpeg:
-        decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(written.getbuffer(), "Gray" if grey else "RGB")
-    else:
-        written.seek(0)
-        # As Image.open does, which would try what kind of file it is
-        with JpegImageFile(written) as read:
-            decoded = np.array(read)
-    return decoded.reshape(*planes.shape[1:], len(planes))
+        # "RGBA" is what simplejpeg calls four bytes of which the last is unused.
+        colours = {"L": "Gray", "RGB": "RGB", "RGBX": "RGBA"}[mode]
+        decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(written.getbuffer(), colours)
+        return decoded
+    written.seek(0)
+    # As Image.open does, which would try what kind of file it is
+    with JpegImageFile(written) as read:
+        return np.array(read.convert("RGBX") if mode == "RGBX" else read)
 
 
 # Of the published constants for ImageNet, which are of 244 pixels for images of 224

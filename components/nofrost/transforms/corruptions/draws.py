@@ -56,7 +56,7 @@ class Draws:
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Return float32 values, uniform in [low, high)."""
         # 24 bits, as many as a float32 below 1 has
-        values = self._numbers(np.dtype("<i4"), shape).bitwise_right_shift_(8).float().add_(2.0**23)
+        values = self.double_words(*shape).bitwise_right_shift_(8).float().add_(2.0**23)
         return values.mul_((high - low) * 2.0**-24).add_(low)
 
     def integers(self, *shape: int, low: int, high: int, dtype: torch.dtype = torch.int64) -> Tensor:
@@ -70,6 +70,10 @@ class Draws:
     def words(self, *shape: int) -> Tensor:
         """Return int32 values of 16 random bits, 0 to 65535."""
         return self._numbers(np.dtype("<u2"), shape)
+
+    def double_words(self, *shape: int) -> Tensor:
+        """Return int32 values of 32 random bits."""
+        return self._numbers(np.dtype("<i4"), shape)
 
     def _numbers(self, size: np.dtype[Any], shape: tuple[int, ...]) -> Tensor:
         """Return int32 values of so many random bits."""

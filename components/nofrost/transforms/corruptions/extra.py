@@ -6,7 +6,7 @@ from torch import Tensor
 from nofrost.transforms.colours import luminance
 from nofrost.transforms.corruptions.corruption import Corruption, each
 from nofrost.transforms.corruptions.draws import Draws
-from nofrost.transforms.corruptions.filters import gaussian_filter
+from nofrost.transforms.corruptions.filters import gaussian_filter, smoothed
 from nofrost.transforms.corruptions.water import water_film
 
 # Red, green and blue in levels of 255
@@ -22,7 +22,7 @@ def speckle_noise(images: Tensor, draws: Draws, deviation: float) -> Tensor:
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     """Blur with a Gaussian of `sigma` pixels; beyond the border the nearest pixel is repeated."""
-    return gaussian_filter(images, sigma)
+    return smoothed(images, sigma)
 
 
 def spatter(

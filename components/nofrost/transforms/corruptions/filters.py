@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+from nofrost.transforms.corruptions.compilation import is_compiled
 from nofrost.transforms.corruptions.taps import LARGE, Border, filtered, gaussian_taps, mirrored_at_centre, nearest
 
 
@@ -18,6 +19,21 @@ def gaussian_filter(images: Tensor, sigma: float, border: Border = nearest, trun
         return images
     height, width = images.shape[2:]
     return filtered(
+        images, gaussian_taps(height, sigma, border, truncate), gaussian_taps(width, sigma, border, truncate)
+    )
+
+
+def smoothed(images: Tensor, sigma: float, border: Border = nearest, truncate: float = 4.0) -> Tensor:
+    """Return what :func:`gaussian_filter` returns but for the last bits, by a compiled loop where there is one.
+
+    What is cut off at a threshold or down to a level takes :func:`gaussian_filter`, whose bits are always the same.
+    """
+    if int(truncate * sigma + 0.5) == 0 or not is_compiled(images):
+        return gaussian_filter(images, sigma, border, truncate)
+    from nofrost.transforms.corruptions.kernels.blurs import gaussian
+
+    height, width = images.shape[2:]
+    return gaussian(
         images, gaussian_taps(height, sigma, border, truncate), gaussian_taps(width, sigma, border, truncate)
     )
 
@@ -71,6 +87,10 @@ def motion_blurred(images: Tensor, radius: int, sigma: float, angles: Tensor) ->
     weights /= weights.sum()
     radians = np.deg2rad(angles.cpu().numpy().astype(np.float64))[:, None]
     downs, rights = (np.ceil(steps * part(radians) - 0.5).astype(np.int64) for part in (np.sin, np.cos))
+    if is_compiled(images):
+        from nofrost.transforms.corruptions.kernels.blurs import sum_of_views
+
+        return sum_of_views(images, downs, rights, weights)
     if images.device.type == "cpu" and images[0, 0].numel() >= LARGE:
         return _sum_of_views(images, downs, rights, weights)
     # Shifts of whole rows are free where rows are summed; those along the rows cost a copy each: they are to be fewer.
@@ -134,6 +154,12 @@ def sampled(images: Tensor, down: Tensor, right: Tensor, *, beyond: str, offsets
         offsets: [N, 2, H, W], which are added to right and down.
     """
     height, width = images.shape[2:]
+    if beyond != "zero" and is_compiled(images):
+        from nofrost.transforms.corruptions.kernels import moved_pixels
+
+        if offsets is not None:
+            right, down = offsets[:, 0] + right, offsets[:, 1] + down
+        return moved_pixels.sampled(images, down, right, at_centre=beyond == "mirrored-at-centre")
     corners = beyond != "mirrored"
     grid = images.new_empty(len(images), height, width, 2)
     for axis, (places, size) in enumerate(((right, width), (down, height))):

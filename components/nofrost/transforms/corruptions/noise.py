@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from nofrost.transforms.corruptions.compilation import is_compiled
 from nofrost.transforms.corruptions.corruption import Corruption, each
 from nofrost.transforms.corruptions.draws import Draws
 
@@ -24,7 +25,12 @@ def shot_noise(images: Tensor, draws: Draws, photons: float) -> Tensor:
     alias method) and 16 random bits, several times as fast as the Poisson numbers of numpy.
     """
     table, columns = _alias_table(photons)
-    place = draws.words(*images.shape[1:]).mul_(columns)
+    words = draws.words(*images.shape[1:])
+    if is_compiled(images):
+        from nofrost.transforms.corruptions.kernels import pointwise
+
+        return pointwise.shot_noise(images, words, table, columns, photons)
+    place = words.mul_(columns)
     column = place >> 16
     cell = (images * 255).round_().int().mul_(columns).add_(column)
     chosen = table.to(images.device).index_select(0, cell.flatten()).view(images.shape)
@@ -74,6 +80,10 @@ def poisson_tables(photons: float) -> tuple[Tensor, Tensor]:
 
 def impulse_noise(images: Tensor, draws: Draws, amount: float) -> Tensor:
     """Set a share `amount` of all values, each channel by itself, to 0 or 1 with equal chance (salt and pepper)."""
+    if is_compiled(images):
+        from nofrost.transforms.corruptions.kernels import pointwise
+
+        return pointwise.impulse_noise(images, draws.double_words(*images.shape[1:]), amount)
     uniform = draws.uniform(*images.shape[1:])
     salt = torch.lt(uniform, amount / 2, out=torch.empty_like(images))
     return torch.maximum(images, salt, out=salt).minimum(uniform.lt_(1 - amount / 2))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nofrost.transforms.corruptions.compilation import is_compiled
 from nofrost.transforms.corruptions.filters import padded_by
 
 LOW, HIGH = 50, 150  # of the gradient, between which an edge is kept only with a stronger one beside it
@@ -19,10 +20,14 @@ EMBOSS = ((-2.0, -1.0, 0.0), (-1.0, 1.0, 1.0), (0.0, 1.0, 2.0))
 
 def water_film(liquid: Tensor) -> Tensor:
     """Return how strongly water shines, float32 [N, 1, H, W] in [0, 1], from `liquid`, whole levels 0 to 255."""
+    if is_compiled(liquid):
+        from nofrost.transforms.corruptions.kernels import film
+
+        return film.water_film(liquid, LOW, HIGH, STRAIGHT, FARTHEST)
     distance = _box_mean(edge_distance(edges(liquid))).floor_()
     relief = _weighted(equalised(distance), EMBOSS).clamp_(0, 255)
-    film = _box_mean(relief).round_().mul_(liquid)
-    return film.div_(film.amax(dim=(2, 3), keepdim=True).clamp(min=1))
+    shine = _box_mean(relief).round_().mul_(liquid)
+    return shine.div_(shine.amax(dim=(2, 3), keepdim=True).clamp(min=1))
 
 
 def edges(levels: Tensor) -> Tensor:

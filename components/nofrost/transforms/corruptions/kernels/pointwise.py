@@ -1,0 +1,100 @@
+"""Loops over the values of an image: noise, and levels of 8 bits."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nofrost.transforms.corruptions.compilation import for_each_image
+from nofrost.transforms.corruptions.kernels import HIGHEST, ONE, ROUNDING, ZERO, kernel
+
+UNIT = np.float32(2**-24)
+TO_FLOAT = np.float32(2**23)
+
+
+def round_to_levels(values: Tensor, levels: Tensor) -> None:
+    """Write `values` [N, ...], cut to [0, 1] and rounded to the 256 levels of 8 bits, to `levels` of the same shape."""
+    sources, results = values.contiguous().flatten(1).numpy(), levels.view(len(levels), -1).numpy()
+    for_each_image(lambda image: _round_to_levels(sources[image], results[image]), len(values))
+
+
+@kernel
+def _round_to_levels(values, levels):
+    for place in range(values.size):
+        value = min(max(values[place], ZERO), ONE)
+        levels[place] = ((value * HIGHEST + ROUNDING) - ROUNDING) / HIGHEST
+
+
+def shot_noise(images: Tensor, words: Tensor, table: Tensor, columns: int, photons: float) -> Tensor:
+    """Return Poisson counts divided by `photons`, from 16 random bits a value and an alias table (see noise.py)."""
+    result = torch.empty_like(images)
+    arrays = [each.view(len(images), -1).numpy() for each in (images, words, result)]
+    cells, divisor = table.numpy(), np.float32(photons)
+    for_each_image(lambda image: _shot_noise(*(each[image] for each in arrays), cells, columns, divisor), len(images))
+    return result
+
+
+@kernel
+def _shot_noise(values, words, noisy, table, columns, photons):
+    for place in range(values.size):
+        level = np.int32((values[place] * HIGHEST + ROUNDING) - ROUNDING)
+        position = np.uint32(words[place] * columns)
+        column = position >> 16
+        cell = table[np.uint32(level * columns + column)]
+        count = column if (position & 0xFFFF) < (cell & 0xFFFF) else cell >> 16
+        noisy[place] = np.float32(count) / photons
+
+
+def impulse_noise(images: Tensor, numbers: Tensor, amount: float) -> Tensor:
+    """Return the images with a share `amount` of the values set to 0 or 1, from 32 random bits a value."""
+    result = torch.empty_like(images)
+    arrays = [each.view(len(images), -1).numpy() for each in (images, numbers, result)]
+    low, high = np.float32(amount / 2), np.float32(1 - amount / 2)
+    for_each_image(lambda image: _impulse_noise(*(each[image] for each in arrays), low, high), len(images))
+    return result
+
+
+@kernel
+def _impulse_noise(values, numbers, noisy, low, high):
+    for place in range(values.size):
+        uniform = (np.float32(numbers[place] >> 8) + TO_FLOAT) * UNIT
+        noisy[place] = ONE if uniform < low else values[place] if uniform < high else ZERO
+
+
+def changed_as_levels(images: Tensor, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Tensor:
+    """Return images in [0, 1] of which each was rounded to levels, uint8 [H, W, 4] or [H, W], and changed in that form.
+
+    The fourth byte of a pixel is unused; `change` keeps the shape.
+    """
+    n, channels, height, width = images.shape
+    result = torch.empty_like(images)
+    sources, results = (each.view(n, channels, -1).numpy() for each in (images, result))
+
+    def changed(image: int) -> None:
+        pixels = np.empty(height * width, np.uint32 if channels > 1 else np.uint8)
+        _pixels_of_planes(sources[image], pixels)
+        levels = pixels.view(np.uint8).reshape((height, width, 4) if channels > 1 else (height, width))
+        _planes_of_pixels(change(levels).reshape(-1).view(pixels.dtype), results[image])
+
+    for_each_image(changed, n)
+    return result
+
+
+@kernel
+def _pixels_of_planes(planes, pixels):
+    """Put the channels of a pixel into the bytes of a number, the first into the lowest."""
+    for place in range(pixels.size):
+        pixels[place] = np.uint32((planes[0, place] * HIGHEST + ROUNDING) - ROUNDING)
+    for channel in range(1, planes.shape[0]):
+        for place in range(pixels.size):
+            level = np.uint32((planes[channel, place] * HIGHEST + ROUNDING) - ROUNDING)
+            pixels[place] |= level << np.uint32(8 * channel)
+
+
+@kernel
+def _planes_of_pixels(pixels, planes):
+    for channel in range(planes.shape[0]):
+        for place in range(pixels.size):
+            planes[channel, place] = np.float32(pixels[place] >> np.uint32(8 * channel) & np.uint32(255)) / HIGHEST
