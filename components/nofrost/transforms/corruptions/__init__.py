@@ -127,13 +127,16 @@ def corrupt(
     corrupted = torch.empty_like(pixels)
     at_once = max(1, (CPU_VALUES if pixels.device.type == "cpu" else GPU_VALUES) // pixels[0].numel())
     if is_compiled(pixels):
-        at_once = max(at_once, torch.get_num_threads())
+        # One image after the other where the result is all that is made of many, otherwise one for each thread
+        at_once = len(pixels) if corruption.on_levels else max(at_once, torch.get_num_threads())
     for start in range(0, len(pixels), at_once):
         some = slice(start, start + at_once)
         draws = [Draws(seed, name, severity, rows[some], pixels.device)] if corruption.random else []
         result = corruption.function(pixels[some], *draws, *parameters)
         levels = corrupted[some]
-        if corruption.on_levels:
+        if corruption.on_levels and len(result) == len(pixels):
+            corrupted = levels = result
+        elif corruption.on_levels:
             levels.copy_(result)
         elif is_compiled(levels):
             from nofrost.transforms.corruptions.kernels.pointwise import round_to_levels

@@ -50,8 +50,8 @@ class Draws:
         self.device = device
 
     def normal(self, *shape: int) -> Tensor:
-        """Return float32 values of the standard normal distribution, cut into 2**16 equal shares (see _shares)."""
-        return _shares().to(self.device).index_select(0, self.words(*shape).flatten()).view(-1, *shape)
+        """Return float32 values of the standard normal distribution, in 2**16 equal shares (see normal_shares)."""
+        return normal_shares().to(self.device).index_select(0, self.words(*shape).flatten()).view(-1, *shape)
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Return float32 values, uniform in [low, high)."""
@@ -86,7 +86,7 @@ class Draws:
 
 
 @lru_cache(maxsize=1)
-def _shares() -> Tensor:
+def normal_shares() -> Tensor:
     """Return the means of 2**16 equal shares of the standard normal distribution, from the lowest on, float32.
 
     They reach 4.4 standard deviations, and their variance is 1 - 1.5e-6. What is made of them is rounded to the levels

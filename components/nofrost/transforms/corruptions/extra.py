@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from nofrost.transforms.colours import luminance
+from nofrost.transforms.corruptions.compilation import is_compiled
 from nofrost.transforms.corruptions.corruption import Corruption, each
-from nofrost.transforms.corruptions.draws import Draws
+from nofrost.transforms.corruptions.draws import Draws, normal_shares
 from nofrost.transforms.corruptions.filters import gaussian_filter, smoothed
 from nofrost.transforms.corruptions.water import water_film
 
@@ -16,6 +17,10 @@ MUD = (63, 42, 20)
 
 def speckle_noise(images: Tensor, draws: Draws, deviation: float) -> Tensor:
     """Add normal noise whose standard deviation is `deviation` times the value itself."""
+    if is_compiled(images):
+        from nofrost.transforms.corruptions.kernels.overlays import add_normal
+
+        return add_normal(images, draws.words(*images.shape[1:]), normal_shares(), deviation, relative=True)
     noise = draws.normal(*images.shape[1:])
     return torch.addcmul(images, images, noise, value=deviation, out=noise)
 
@@ -46,7 +51,12 @@ def spatter(
         colour = luminance(colour)
     if not mud:
         drops = torch.ge(liquid, threshold, out=torch.empty_like(liquid)).mul_(liquid)
-        return torch.addcmul(images, water_film(drops.mul_(255).floor_().clamp_(0, 255)), colour, value=strength)
+        film = water_film(drops.mul_(255).floor_().clamp_(0, 255))
+        if is_compiled(images):
+            from nofrost.transforms.corruptions.kernels.overlays import add_tinted
+
+            return add_tinted(images, film, colour.flatten() * strength)
+        return torch.addcmul(images, film, colour, value=strength)
     cover = gaussian_filter(liquid.gt_(threshold), strength)
     covered = torch.ge(cover, 0.8, out=torch.empty_like(cover))
     return torch.lerp(images, colour, cover.mul_(covered))

@@ -9,11 +9,15 @@ from torch import Tensor
 
 from nofrost.transforms.corruptions.compilation import is_compiled
 from nofrost.transforms.corruptions.corruption import Corruption, each
-from nofrost.transforms.corruptions.draws import Draws
+from nofrost.transforms.corruptions.draws import Draws, normal_shares
 
 
 def gaussian_noise(images: Tensor, draws: Draws, deviation: float) -> Tensor:
     """Add normal noise of this standard deviation (in the [0, 1] range) to every value."""
+    if is_compiled(images):
+        from nofrost.transforms.corruptions.kernels.overlays import add_normal
+
+        return add_normal(images, draws.words(*images.shape[1:]), normal_shares(), deviation, relative=False)
     noise = draws.normal(*images.shape[1:])
     return torch.add(images, noise, alpha=deviation, out=noise)
 

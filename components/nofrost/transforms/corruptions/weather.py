@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from nofrost.transforms.colours import luminance
+from nofrost.transforms.corruptions.compilation import is_compiled
 from nofrost.transforms.corruptions.corruption import Corruption, each
 from nofrost.transforms.corruptions.draws import Draws
 from nofrost.transforms.corruptions.filters import motion_blurred
@@ -35,6 +36,10 @@ def snow(
     flakes = flakes.mul_(kept_flakes).clamp_(0, 1).mul_(255).floor_().div_(255)
     flakes = motion_blurred(flakes, radius, sigma, draws.uniform(low=-135, high=-45))
     flakes = flakes.mul_(255).round_().div_(255)
+    if is_compiled(images):
+        from nofrost.transforms.corruptions.kernels.overlays import whiten
+
+        return whiten(images, flakes, kept)
     white = torch.maximum(images, luminance(images) * 1.5 + 0.5)
     return white.lerp_(images, kept).add_(flakes + flakes.flip(2, 3))
 
@@ -50,6 +55,10 @@ def frost(images: Tensor, draws: Draws, kept: float, share: float, scale: float)
     side = textures.shape[-1]
     number = draws.integers(low=0, high=TEXTURES)
     top, left = draws.integers(2, low=0, high=2**31).remainder(side).unbind(1)
+    if is_compiled(images):
+        from nofrost.transforms.corruptions.kernels.overlays import frosted
+
+        return frosted(images, textures, torch.stack((number, top, left), dim=1), kept, share)
     rows = (top[:, None] + torch.arange(height, device=images.device)).remainder_(side).add_(side * number[:, None])
     columns = (left[:, None] + torch.arange(width, device=images.device)).remainder_(side)
     place = (rows * side).int()[:, :, None] + columns.int()[:, None, :]
@@ -60,10 +69,14 @@ def frost(images: Tensor, draws: Draws, kept: float, share: float, scale: float)
 def fog(images: Tensor, draws: Draws, amount: float, decay: float) -> Tensor:
     """Add `amount` of a plasma fractal, and scale so that the brightest value of the image stays."""
     height, width = images.shape[2:]
-    cloud = plasma_fractal(draws, max(height, width), decay)[:, None, :height, :width]
+    clouds = plasma_fractal(draws, max(height, width), decay)
+    if is_compiled(images):
+        from nofrost.transforms.corruptions.kernels.overlays import fogged
+
+        return fogged(images, clouds, amount)
     brightest = images.flatten(1).amax(1)[:, None, None, None]
     scale = brightest / (brightest + amount)
-    return torch.addcmul(cloud * (amount * scale), images, scale)
+    return torch.addcmul(clouds[:, None, :height, :width] * (amount * scale), images, scale)
 
 
 def plasma_fractal(draws: Draws, side: int, decay: float) -> Tensor:

@@ -11,6 +11,8 @@ from nofrost.transforms.corruptions.compilation import for_each_image
 from nofrost.transforms.corruptions.kernels import HIGHEST, ONE, ROUNDING, ZERO, kernel
 
 UNIT = np.float32(2**-24)
+# Shifts of the channels that are bytes of a number
+GREEN, BLUE, BYTE = np.uint32(8), np.uint32(16), np.uint32(255)
 TO_FLOAT = np.float32(2**23)
 
 
@@ -85,16 +87,28 @@ def changed_as_levels(images: Tensor, change: Callable[[NDArray[np.uint8]], NDAr
 @kernel
 def _pixels_of_planes(planes, pixels):
     """Put the channels of a pixel into the bytes of a number, the first into the lowest."""
-    for place in range(pixels.size):
-        pixels[place] = np.uint32((planes[0, place] * HIGHEST + ROUNDING) - ROUNDING)
-    for channel in range(1, planes.shape[0]):
+    if planes.shape[0] == 1:
         for place in range(pixels.size):
-            level = np.uint32((planes[channel, place] * HIGHEST + ROUNDING) - ROUNDING)
-            pixels[place] |= level << np.uint32(8 * channel)
+            pixels[place] = _level(planes[0, place])
+    else:
+        for place in range(pixels.size):
+            green, blue = _level(planes[1, place]) << GREEN, _level(planes[2, place]) << BLUE
+            pixels[place] = _level(planes[0, place]) | green | blue
+
+
+@kernel
+def _level(value):
+    return np.uint32((value * HIGHEST + ROUNDING) - ROUNDING)
 
 
 @kernel
 def _planes_of_pixels(pixels, planes):
-    for channel in range(planes.shape[0]):
+    if planes.shape[0] == 1:
         for place in range(pixels.size):
-            planes[channel, place] = np.float32(pixels[place] >> np.uint32(8 * channel) & np.uint32(255)) / HIGHEST
+            planes[0, place] = np.float32(pixels[place]) / HIGHEST
+    else:
+        for place in range(pixels.size):
+            pixel = pixels[place]
+            planes[0, place] = np.float32(pixel & BYTE) / HIGHEST
+            planes[1, place] = np.float32(pixel >> GREEN & BYTE) / HIGHEST
+            planes[2, place] = np.float32(pixel >> BLUE & BYTE) / HIGHEST
