@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ REASONS = {
     "fog": "a cloud is drawn, which matters more than the number of images",
 }
 # What keeps a corruption from ten times the peer's speed
-_NUMBERS = "random bits, a table, and a few passes over floats, which are four times as large as theirs, bytes"
+_NUMBERS = "random bits, a table, and passes over floats, which are four times as large as theirs, bytes"
 _CODEC = "the same encoder on both sides; ours goes from floats to bytes and back, theirs does not"
 LIMITS = {
     "gaussian_noise": _NUMBERS,
@@ -56,14 +57,14 @@ LIMITS = {
     "shot_noise": _NUMBERS,
     "impulse_noise": _NUMBERS,
     "jpeg_compression": _CODEC,
-    "pixelate": "Pillow averages bytes, ours floats, which are turned twice and rounded twice as Pillow does",
+    "pixelate": "Pillow averages bytes, ours floats, and rounds them twice as Pillow does",
     "defocus_blur": "two Fourier transforms; OpenCV's filter in C on theirs",
-    "gaussian_blur": "a product with a band of a matrix, twice; SciPy's filter in C on theirs",
-    "glass_blur": "three passes of drawn offsets and their chains; compiled loops on theirs",
+    "gaussian_blur": "a filter of lines, twice; SciPy's in C on theirs",
+    "glass_blur": "two Gaussians, and passes of drawn offsets; compiled loops on theirs",
     "motion_blur": "a sum of some thirty shifted images",
     "snow": "numbers and a sum of shifted images",
     "fog": "numbers and eight levels of a fractal",
-    "spatter": "some hundred passes for edges and their distances; OpenCV's C code on theirs",
+    "spatter": "edges, distances to them and an even histogram; OpenCV's C code on theirs",
     "elastic_transform": "two interpolations between pixels",
     "contrast": "few passes over the values on both sides",
     "frost": "a copy of a texture",
@@ -219,8 +220,8 @@ def main() -> None:
     photographs = [Image.open(file).convert("RGB").resize((224, 224)) for file in chosen]
     small = [each.resize((32, 32), Image.Resampling.BOX) for each in photographs]
     results: dict[str, Any] = {
-        "environment": f"torch {torch.__version__}, {platform.machine()}, one of {os.cpu_count()} cores, "
-        f"load average {os.getloadavg()[0]:.1f} at the start",
+        "environment": f"torch {torch.__version__}, numba {version('numba')}, {platform.machine()}, "
+        f"one of {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the start",
         "photographs": len(photographs),
         "severity": 3,
         "agreement": {},
