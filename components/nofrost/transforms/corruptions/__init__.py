@@ -127,8 +127,9 @@ def corrupt(
     corrupted = torch.empty_like(pixels)
     at_once = max(1, (CPU_VALUES if pixels.device.type == "cpu" else GPU_VALUES) // pixels[0].numel())
     if is_compiled(pixels):
-        # One image after the other where the result is all that is made of many, otherwise one for each thread
-        at_once = len(pixels) if corruption.on_levels else max(at_once, torch.get_num_threads())
+        # All, where nothing but the result is made of many images; otherwise at least one for each thread
+        in_place = corruption.on_levels and jpeg_quality is None
+        at_once = len(pixels) if in_place else max(at_once, torch.get_num_threads())
     for start in range(0, len(pixels), at_once):
         some = slice(start, start + at_once)
         draws = [Draws(seed, name, severity, rows[some], pixels.device)] if corruption.random else []
