@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import random
@@ -54,8 +55,17 @@ class Task:
 
     def partial(self) -> Path | None:
         """Return the partial output of the newest try, None before there is one."""
-        found = list(self.folder.glob(f"try-{self.tries}/nofrost-*/runs/st/seed-*/**/.*.nofrost-partial"))
+        found = files_of(self.folder, f"try-{self.tries}/nofrost-*/runs/st/seed-*/**/.*.nofrost-partial")
         return found[0] if found else None
+
+
+def files_of(folder: Path, pattern: str) -> list[Path]:
+    """Return what matches in a folder at which a task is at work.
+
+    A folder may go away while it is looked at, which Path.glob of Python 3.11 does not forgive.
+    """
+    names = glob.glob(pattern, root_dir=folder, recursive=True, include_hidden=True)  # noqa: PTH207
+    return [folder / name for name in names]
 
 
 def wait_until(condition: Callable[[], Any], process: subprocess.Popen[bytes]) -> None:
@@ -134,7 +144,7 @@ def kill_at_a_random_moment(task: Task, first: str, store: Store, *, is_last: bo
     Earlier ones may be killed before anything is published, and the last one is not.
     """
     with task.start() as process:
-        wait_until(lambda: (partial := task.partial()) and list(partial.rglob(first)), process)
+        wait_until(lambda: (partial := task.partial()) and files_of(partial, f"**/{first}"), process)
         if is_last:
             wait_until(lambda: any(name.endswith(f"/{POINTER}") for name in store.names("nofrost/")), process)
         time.sleep(random.uniform(0, 2))
