@@ -161,8 +161,8 @@ def _as_page(parts: Sequence[str]) -> str:
 
 
 def _wrapped(line: str) -> list[str]:
-    """Return a line as lines of `WIDTH` characters; rows of tables, headings and images stay as they are."""
-    if len(line) <= WIDTH or line.startswith(("|", "#", "![")):
+    """Return a line as lines of `WIDTH` characters; rows of tables and headings stay as they are."""
+    if len(line) <= WIDTH or line.startswith(("|", "#")):
         return [line]
     indent = "  " if line.startswith("- ") else ""
     first, *rest = textwrap.wrap(
