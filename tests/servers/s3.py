@@ -186,7 +186,8 @@ def wait_for(port: int, gateway: subprocess.Popen[bytes], folder: Path) -> None:
             time.sleep(0.1)
         else:
             return
-    raise StartError(f"the gateway does not answer within {START_LIMIT_S} s\n{last_words(folder)}")
+    ended = "does not answer" if gateway.poll() is None else f"ended with {gateway.poll()}"
+    raise StartError(f"the gateway {ended} (limit {START_LIMIT_S} s)\n{last_words(folder)}")
 
 
 def free_port() -> int:

@@ -40,7 +40,7 @@ __all__ = [
 Indices = torch.Tensor | NDArray[np.int64] | Sequence[int]
 SMALLEST_IMAGE = 4  # side in pixels that the kernels for small images need
 # Values of the images that are corrupted at once: a few photographs, whose intermediate results stay in the processor's
-# cache; on a GPU as many as fill it. Memory beyond the result's is bounded by them.
+# cache; on a GPU as many as fill it. Memory beyond the result's is bounded by them, or by one image for each thread.
 CPU_VALUES, GPU_VALUES = 2**19, 2**23
 
 _MADE = {**NOISE, **BLUR, **WEATHER, **DIGITAL, **EXTRA, **C_BAR}

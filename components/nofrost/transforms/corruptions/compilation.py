@@ -29,6 +29,11 @@ def is_compiled(images: Tensor) -> bool:
     return is_large(images) and has_compiler()
 
 
+def new_result(images: Tensor) -> Tensor:
+    """Return a tensor of the same shape to write a result to, contiguous whatever the images are."""
+    return torch.empty_like(images, memory_format=torch.contiguous_format)
+
+
 def for_each_image(call: Callable[[int], object], count: int) -> None:
     """Call with the number of each image, as many at a time as torch has threads.
 

@@ -159,6 +159,7 @@ def sampled(images: Tensor, down: Tensor, right: Tensor, *, beyond: str, offsets
 
         if offsets is not None:
             right, down = offsets[:, 0] + right, offsets[:, 1] + down
+        down, right = (each.expand(len(images), height, width) for each in (down, right))
         return moved_pixels.sampled(images, down, right, at_centre=beyond == "mirrored-at-centre")
     corners = beyond != "mirrored"
     grid = images.new_empty(len(images), height, width, 2)

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nofrost.transforms.corruptions.compilation import for_each_image
+from nofrost.transforms.corruptions.compilation import for_each_image, new_result
 from nofrost.transforms.corruptions.kernels import ONE, TWO, ZERO, blending_kernel
 from nofrost.transforms.corruptions.kernels.moved_pixels import interleaved
 from nofrost.transforms.corruptions.taps import Taps
@@ -18,8 +17,8 @@ TOGETHER = 4
 
 def zoom_mean(images: Tensor, zooms: Sequence[tuple[Taps, Taps]]) -> Tensor:
     """Return the mean of the image, counted twice, and of its linear zooms along rows and columns."""
-    result = torch.empty_like(images)
-    sources, results = images.numpy(), result.numpy()
+    result = new_result(images)
+    sources, results = images.contiguous().numpy(), result.numpy()
     rows, columns = ([taps[axis] for taps in zooms] for axis in (0, 1))
     tables = [
         np.stack([table.numpy() for table in tables], axis=1)
@@ -70,7 +69,7 @@ def sum_of_views(
     images: Tensor, downs: NDArray[np.int64], rights: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> Tensor:
     """Return the sum of each image's pixels at `downs` and `rights` [N, K] from a place, times `weights` [K]."""
-    result = torch.empty_like(images)
+    result = new_result(images)
     sources, results = images.contiguous().numpy(), result.numpy()
     # Whole groups of taps; those that are added have no weight.
     more = -len(weights) % TOGETHER
@@ -111,7 +110,7 @@ def _sum_of_views(planes, downs, rights, weights, reach, result):
 
 def gaussian(images: Tensor, rows: Taps, columns: Taps) -> Tensor:
     """Filter images along height and width with taps that are as many on both sides, and alike in all places."""
-    result = torch.empty_like(images)
+    result = new_result(images)
     sources, results = images.contiguous().numpy(), result.numpy()
     tables = [each.numpy() for each in (rows.indices, rows.weights[0], columns.indices, columns.weights[0])]
     for_each_image(lambda image: _gaussian(sources[image], *tables, results[image]), len(images))

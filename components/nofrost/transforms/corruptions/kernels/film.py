@@ -4,10 +4,9 @@ Whole numbers are held as float32, in which loops work on more values at once th
 """
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from nofrost.transforms.corruptions.compilation import for_each_image
+from nofrost.transforms.corruptions.compilation import for_each_image, new_result
 from nofrost.transforms.corruptions.kernels import HIGHEST, ONE, ROUNDING, TWO, ZERO, kernel
 
 NINTH = np.float32(1 / 9)
@@ -15,7 +14,7 @@ NINTH = np.float32(1 / 9)
 
 def water_film(liquid: Tensor, low: float, high: float, straight: float, farthest: int) -> Tensor:
     """Return what :func:`~water.water_film` returns, with its constants."""
-    film = torch.empty_like(liquid)
+    film = new_result(liquid)
     sources, results = liquid[:, 0].numpy(), film[:, 0].numpy()
     limits = [np.float32(each) for each in (low, high, straight)]
     for_each_image(lambda image: _water_film(sources[image], *limits, farthest, results[image]), len(liquid))

@@ -5,8 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nofrost.transforms.corruptions.compilation import for_each_image
-from nofrost.transforms.corruptions.kernels import HIGHEST, ONE, ROUNDING, ZERO, blending_kernel, kernel
+from nofrost.transforms.corruptions.compilation import for_each_image, new_result
+from nofrost.transforms.corruptions.kernels import HIGHEST, ONE, ROUNDING, TWO, ZERO, blending_kernel, kernel
 from nofrost.transforms.corruptions.taps import Taps
 
 HALF = np.float32(0.5)
@@ -34,8 +34,8 @@ def taken_from_neighbours(images: Tensor, numbers: Tensor, steps: Tensor, reach:
         steps: int32, in a flattened plane.
         reach: distance from the border within which pixels stay.
     """
-    result = torch.empty_like(images)
-    arrays = [each.numpy() for each in (images, numbers, result)]
+    result = new_result(images)
+    arrays = [each.contiguous().numpy() for each in (images, numbers, result)]
     table = steps.numpy()
 
     def taken(image: int) -> None:
@@ -71,7 +71,7 @@ def sampled(images: Tensor, down: Tensor, right: Tensor, *, at_centre: bool) -> 
         down, right: [N, H, W], of each pixel of the result.
         at_centre: whether the border pixel is mirrored at its centre, or at its outer edge.
     """
-    result = torch.empty_like(images)
+    result = new_result(images)
     arrays = [each.contiguous().numpy() for each in (images, down, right, result)]
     edge = ZERO if at_centre else HALF
 
@@ -136,6 +136,10 @@ def _with_neighbours(planes):
 @kernel
 def _inside(place, last, edge):
     """Mirror a place beyond the border, `edge` away from the centre of the last pixel, as often as it takes."""
+    period = TWO * (last + TWO * edge)
+    if place < -period or place > TWO * period:
+        # So far away a step of a period may be less than floats can tell apart.
+        place = min(max(place - np.floor(place / period) * period, ZERO), period)
     while place < -edge or place > last + edge:
         place = -edge - edge - place if place < -edge else last + edge + (last + edge - place)
     return min(max(place, ZERO), last)
@@ -148,8 +152,8 @@ def pixelated(images: Tensor, shrinking: tuple[Taps, Taps], growth: tuple[Taps, 
         shrinking: along rows and columns: equal weights of neighbouring values.
         growth: along rows and columns, a choice of one value each.
     """
-    result = torch.empty_like(images)
-    sources, results = images.numpy(), result.numpy()
+    result = new_result(images)
+    sources, results = images.contiguous().numpy(), result.numpy()
     boxes = [_boxes(taps) for taps in shrinking]
     places = [taps.indices[:, 0].numpy().astype(np.uint32) for taps in growth]
     for_each_image(lambda image: _pixelated(sources[image], *boxes, *places, results[image]), len(images))

@@ -3,12 +3,11 @@
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from nofrost.transforms.colours import LUMINANCE
-from nofrost.transforms.corruptions.compilation import for_each_image
+from nofrost.transforms.corruptions.compilation import for_each_image, new_result
 from nofrost.transforms.corruptions.kernels import ONE, ZERO, blending_kernel, kernel
 
 HALF = np.float32(0.5)
@@ -27,8 +26,8 @@ def add_normal(images: Tensor, words: Tensor, shares: Tensor, deviation: float, 
         words: int32, of 16 random bits for each value.
         shares: table of the normal distribution, float32 [2**16].
     """
-    result = torch.empty_like(images)
-    sources, numbers, results = (each.view(len(images), -1).numpy() for each in (images, words, result))
+    result = new_result(images)
+    sources, numbers, results = (each.contiguous().view(len(images), -1).numpy() for each in (images, words, result))
     table, scale = shares.numpy(), np.float32(deviation)
     for_each_image(
         lambda image: _add_normal(sources[image], numbers[image], table, scale, relative, results[image]), len(images)
@@ -48,7 +47,7 @@ def _add_normal(values, words, table, deviation, relative, noisy):
 
 def add_tinted(images: Tensor, film: Tensor, tint: Tensor) -> Tensor:
     """Return images [N, C, H, W] plus a film [N, 1, H, W] times a tint [C]."""
-    result = torch.empty_like(images)
+    result = new_result(images)
     sources, films, results = flat(images, film, result)
     shares = tint.numpy()
     for_each_image(lambda image: _add_tinted(sources[image], films[image, 0], shares, results[image]), len(images))
@@ -64,7 +63,7 @@ def _add_tinted(planes, film, tint, result):
 
 def whiten(images: Tensor, flakes: Tensor, kept: float) -> Tensor:
     """Return the images whitened but for the share `kept`, with flakes [N, 1, H, W] and the same turned around."""
-    result = torch.empty_like(images)
+    result = new_result(images)
     sources, falling, results = flat(images, flakes, result)
     share, luminance = np.float32(kept), np.array(LUMINANCE if images.shape[1] == 3 else (1, 0, 0), np.float32)
     for_each_image(
@@ -98,8 +97,8 @@ def frosted(images: Tensor, textures: Tensor, corners: Tensor, kept: float, shar
         textures: float32 [C, textures, side, side].
         corners: [N, 3], the texture of each image and the first row and column of its piece.
     """
-    result = torch.empty_like(images)
-    sources, results, table, places = images.numpy(), result.numpy(), textures.numpy(), corners.numpy()
+    result = new_result(images)
+    sources, results, table, places = images.contiguous().numpy(), result.numpy(), textures.numpy(), corners.numpy()
     scales = np.float32(kept), np.float32(share)
 
     def frost(image: int) -> None:
@@ -129,8 +128,8 @@ def _frosted(planes, texture, top, left, kept, share, result):
 
 def fogged(images: Tensor, clouds: Tensor, amount: float) -> Tensor:
     """Return images with `amount` of clouds [N, S, S], which are at least as large, the brightest value kept."""
-    result = torch.empty_like(images)
-    sources, skies, results = images.numpy(), clouds.numpy(), result.numpy()
+    result = new_result(images)
+    sources, skies, results = images.contiguous().numpy(), clouds.numpy(), result.numpy()
     for_each_image(lambda image: _fogged(sources[image], skies[image], np.float32(amount), results[image]), len(images))
     return result
 

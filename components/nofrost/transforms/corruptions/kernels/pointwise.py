@@ -3,11 +3,10 @@
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nofrost.transforms.corruptions.compilation import for_each_image
+from nofrost.transforms.corruptions.compilation import for_each_image, new_result
 from nofrost.transforms.corruptions.kernels import HIGHEST, ONE, ROUNDING, ZERO, kernel
 
 UNIT = np.float32(2**-24)
@@ -31,8 +30,8 @@ def _round_to_levels(values, levels):
 
 def shot_noise(images: Tensor, words: Tensor, table: Tensor, columns: int, photons: float) -> Tensor:
     """Return Poisson counts divided by `photons`, from 16 random bits a value and an alias table (see noise.py)."""
-    result = torch.empty_like(images)
-    arrays = [each.view(len(images), -1).numpy() for each in (images, words, result)]
+    result = new_result(images)
+    arrays = [each.contiguous().view(len(images), -1).numpy() for each in (images, words, result)]
     cells, divisor = table.numpy(), np.float32(photons)
     for_each_image(lambda image: _shot_noise(*(each[image] for each in arrays), cells, columns, divisor), len(images))
     return result
@@ -41,7 +40,8 @@ def shot_noise(images: Tensor, words: Tensor, table: Tensor, columns: int, photo
 @kernel
 def _shot_noise(values, words, noisy, table, columns, photons):
     for place in range(values.size):
-        level = np.int32((values[place] * HIGHEST + ROUNDING) - ROUNDING)
+        # Also of what is no image, as nothing checks the place in the table
+        level = min(max(np.int32((values[place] * HIGHEST + ROUNDING) - ROUNDING), np.int32(0)), np.int32(255))
         position = np.uint32(words[place] * columns)
         column = position >> 16
         cell = table[np.uint32(level * columns + column)]
@@ -51,8 +51,8 @@ def _shot_noise(values, words, noisy, table, columns, photons):
 
 def impulse_noise(images: Tensor, numbers: Tensor, amount: float) -> Tensor:
     """Return the images with a share `amount` of the values set to 0 or 1, from 32 random bits a value."""
-    result = torch.empty_like(images)
-    arrays = [each.view(len(images), -1).numpy() for each in (images, numbers, result)]
+    result = new_result(images)
+    arrays = [each.contiguous().view(len(images), -1).numpy() for each in (images, numbers, result)]
     low, high = np.float32(amount / 2), np.float32(1 - amount / 2)
     for_each_image(lambda image: _impulse_noise(*(each[image] for each in arrays), low, high), len(images))
     return result
@@ -71,8 +71,8 @@ def changed_as_levels(images: Tensor, change: Callable[[NDArray[np.uint8]], NDAr
     The fourth byte of a pixel is unused; `change` keeps the shape.
     """
     n, channels, height, width = images.shape
-    result = torch.empty_like(images)
-    sources, results = (each.view(n, channels, -1).numpy() for each in (images, result))
+    result = new_result(images)
+    sources, results = (each.contiguous().view(n, channels, -1).numpy() for each in (images, result))
 
     def changed(image: int) -> None:
         pixels = np.empty(height * width, np.uint32 if channels > 1 else np.uint8)
