@@ -4,7 +4,7 @@ A loop goes once through memory where torch's operations go many times. Both dra
 most a level, where sums of floats are added in another order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
@@ -29,11 +29,6 @@ def is_compiled(images: Tensor) -> bool:
     return is_large(images) and has_compiler()
 
 
-def new_result(images: Tensor) -> Tensor:
-    """Return a tensor of the same shape to write a result to, contiguous whatever the images are."""
-    return torch.empty_like(images, memory_format=torch.contiguous_format)
-
-
 def for_each_image(call: Callable[[int], object], count: int) -> None:
     """Call with the number of each image, as many at a time as torch has threads.
 
@@ -46,3 +41,16 @@ def for_each_image(call: Callable[[int], object], count: int) -> None:
     else:
         for number in range(count):
             call(number)
+
+
+def made_by(loop: Callable[..., object], images: Tensor, *others: Tensor, settings: Sequence[object] = ()) -> Tensor:
+    """Return what a loop makes of each image [N, ...], in a tensor of the same shape.
+
+    Args:
+        loop: is called with an image, what belongs to it of the others, its place in the result and the settings.
+        others: [N, ...]. All arrays are contiguous, whatever the tensors are, so that a loop is compiled once.
+    """
+    result = torch.empty_like(images, memory_format=torch.contiguous_format)
+    arrays = [*(each.contiguous().numpy() for each in (images, *others)), result.numpy()]
+    for_each_image(lambda image: loop(*(each[image] for each in arrays), *settings), len(images))
+    return result

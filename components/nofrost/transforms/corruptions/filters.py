@@ -10,7 +10,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from nofrost.transforms.corruptions.compilation import is_compiled
-from nofrost.transforms.corruptions.taps import LARGE, Border, filtered, gaussian_taps, mirrored_at_centre, nearest
+from nofrost.transforms.corruptions.taps import Border, filtered, gaussian_taps, is_large, mirrored_at_centre, nearest
 
 
 def gaussian_filter(images: Tensor, sigma: float, border: Border = nearest, truncate: float = 4.0) -> Tensor:
@@ -91,7 +91,7 @@ def motion_blurred(images: Tensor, radius: int, sigma: float, angles: Tensor) ->
         from nofrost.transforms.corruptions.kernels.blurs import sum_of_views
 
         return sum_of_views(images, downs, rights, weights)
-    if images.device.type == "cpu" and images[0, 0].numel() >= LARGE:
+    if is_large(images):
         return _sum_of_views(images, downs, rights, weights)
     # Shifts of whole rows are free where rows are summed; those along the rows cost a copy each: they are to be fewer.
     if np.abs(rights[:, -1]).sum() > np.abs(downs[:, -1]).sum():

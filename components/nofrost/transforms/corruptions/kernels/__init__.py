@@ -14,5 +14,10 @@ blending_kernel = numba.njit(nogil=True, error_model="numpy", fastmath={"nnan", 
 
 # Python's numbers would make floats of 64 bits of those of 32.
 ZERO, ONE, TWO, HIGHEST = np.float32(0), np.float32(1), np.float32(2), np.float32(255)
-# Added to a float32 below 2**22 and taken away again, it rounds to the nearest whole number, halves to even ones.
-ROUNDING = np.float32(1.5 * 2**23)
+_ROUNDING = np.float32(1.5 * 2**23)
+
+
+@kernel
+def rounded(value):
+    """Return the nearest whole number of a float32 below 2**22, halves to even ones: the sum has no bits for more."""
+    return (value + _ROUNDING) - _ROUNDING

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nofrost.transforms.corruptions.compilation import for_each_image, new_result
+from nofrost.transforms.corruptions.compilation import made_by
 from nofrost.transforms.corruptions.kernels import ONE, TWO, ZERO, blending_kernel
 from nofrost.transforms.corruptions.kernels.moved_pixels import interleaved
 from nofrost.transforms.corruptions.taps import Taps
@@ -17,20 +18,17 @@ TOGETHER = 4
 
 def zoom_mean(images: Tensor, zooms: Sequence[tuple[Taps, Taps]]) -> Tensor:
     """Return the mean of the image, counted twice, and of its linear zooms along rows and columns."""
-    result = new_result(images)
-    sources, results = images.contiguous().numpy(), result.numpy()
     rows, columns = ([taps[axis] for taps in zooms] for axis in (0, 1))
     tables = [
         np.stack([table.numpy() for table in tables], axis=1)
         for axis in (rows, columns)
         for tables in ([taps.indices for taps in axis], [taps.weights for taps in axis])
     ]
-    for_each_image(lambda image: _zoom_mean(sources[image], *tables, results[image]), len(images))
-    return result
+    return made_by(_zoom_mean, images, settings=tables)
 
 
 @blending_kernel
-def _zoom_mean(planes, rows, row_weights, columns, column_weights, result):
+def _zoom_mean(planes, result, rows, row_weights, columns, column_weights):
     channels, height, width = planes.shape
     pixels = interleaved(planes).reshape(height, width * 3)
     zooms = rows.shape[1]
@@ -69,22 +67,16 @@ def sum_of_views(
     images: Tensor, downs: NDArray[np.int64], rights: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> Tensor:
     """Return the sum of each image's pixels at `downs` and `rights` [N, K] from a place, times `weights` [K]."""
-    result = new_result(images)
-    sources, results = images.contiguous().numpy(), result.numpy()
     # Whole groups of taps; those that are added have no weight.
     more = -len(weights) % TOGETHER
     shares = np.pad(weights, (0, more)).astype(np.float32)
-    lines, shifts = (np.pad(each, ((0, 0), (0, more))) for each in (downs, rights))
+    lines, shifts = (torch.from_numpy(np.pad(each, ((0, 0), (0, more)))) for each in (downs, rights))
     reach = int(np.abs(rights).max())
-    for_each_image(
-        lambda image: _sum_of_views(sources[image], lines[image], shifts[image], shares, reach, results[image]),
-        len(images),
-    )
-    return result
+    return made_by(_sum_of_views, images, lines, shifts, settings=(shares, reach))
 
 
 @blending_kernel
-def _sum_of_views(planes, downs, rights, weights, reach, result):
+def _sum_of_views(planes, downs, rights, result, weights, reach):
     channels, height, width = planes.shape
     wide = np.empty((height, width + 2 * reach), np.float32)
     for channel in range(channels):
@@ -110,15 +102,12 @@ def _sum_of_views(planes, downs, rights, weights, reach, result):
 
 def gaussian(images: Tensor, rows: Taps, columns: Taps) -> Tensor:
     """Filter images along height and width with taps that are as many on both sides, and alike in all places."""
-    result = new_result(images)
-    sources, results = images.contiguous().numpy(), result.numpy()
     tables = [each.numpy() for each in (rows.indices, rows.weights[0], columns.indices, columns.weights[0])]
-    for_each_image(lambda image: _gaussian(sources[image], *tables, results[image]), len(images))
-    return result
+    return made_by(_gaussian, images, settings=tables)
 
 
 @blending_kernel
-def _gaussian(planes, rows, row_weights, columns, column_weights, result):
+def _gaussian(planes, result, rows, row_weights, columns, column_weights):
     channels, height, width = planes.shape
     across, along = row_weights.size // 2, column_weights.size // 2
     wide = np.empty(width + 2 * along, np.float32)

@@ -6,23 +6,20 @@ Whole numbers are held as float32, in which loops work on more values at once th
 import numpy as np
 from torch import Tensor
 
-from nofrost.transforms.corruptions.compilation import for_each_image, new_result
-from nofrost.transforms.corruptions.kernels import HIGHEST, ONE, ROUNDING, TWO, ZERO, kernel
+from nofrost.transforms.corruptions.compilation import made_by
+from nofrost.transforms.corruptions.kernels import HIGHEST, ONE, TWO, ZERO, kernel, rounded
 
 NINTH = np.float32(1 / 9)
 
 
 def water_film(liquid: Tensor, low: float, high: float, straight: float, farthest: int) -> Tensor:
     """Return what :func:`~water.water_film` returns, with its constants."""
-    film = new_result(liquid)
-    sources, results = liquid[:, 0].numpy(), film[:, 0].numpy()
     limits = [np.float32(each) for each in (low, high, straight)]
-    for_each_image(lambda image: _water_film(sources[image], *limits, farthest, results[image]), len(liquid))
-    return film
+    return made_by(_water_film, liquid[:, 0], settings=(*limits, farthest))[:, None]
 
 
 @kernel
-def _water_film(liquid, low, high, straight, farthest, film):
+def _water_film(liquid, film, low, high, straight, farthest):
     height, width = liquid.shape
     distance = _edge_distance(_edges(liquid, low, high, straight), farthest)
     levels = _box_mean(distance)
@@ -34,7 +31,7 @@ def _water_film(liquid, low, high, straight, farthest, film):
     highest = np.ones(width, np.float32)
     for row in range(height):
         for column in range(width):
-            film[row, column] = ((mean[row, column] + ROUNDING) - ROUNDING) * liquid[row, column]
+            film[row, column] = rounded(mean[row, column]) * liquid[row, column]
         for column in range(width):
             highest[column] = max(highest[column], film[row, column])
     greatest = _greatest(highest)
@@ -199,7 +196,7 @@ def _equalise(levels):
     total = -lowest
     for level in range(256):
         total += histogram[level]
-        table[level] = min(max((np.float32(total) * scale + ROUNDING) - ROUNDING, ZERO), HIGHEST)
+        table[level] = min(max(rounded(np.float32(total) * scale), ZERO), HIGHEST)
     for place in range(flat.size):
         flat[place] = table[np.int32(flat[place])]
 

@@ -5,8 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nofrost.transforms.corruptions.compilation import for_each_image, new_result
-from nofrost.transforms.corruptions.kernels import HIGHEST, ONE, ROUNDING, TWO, ZERO, blending_kernel, kernel
+from nofrost.transforms.corruptions.compilation import made_by
+from nofrost.transforms.corruptions.kernels import HIGHEST, ONE, TWO, ZERO, blending_kernel, kernel, rounded
 from nofrost.transforms.corruptions.taps import Taps
 
 HALF = np.float32(0.5)
@@ -34,20 +34,11 @@ def taken_from_neighbours(images: Tensor, numbers: Tensor, steps: Tensor, reach:
         steps: int32, in a flattened plane.
         reach: distance from the border within which pixels stay.
     """
-    result = new_result(images)
-    arrays = [each.contiguous().numpy() for each in (images, numbers, result)]
-    table = steps.numpy()
-
-    def taken(image: int) -> None:
-        source, number, target = (each[image] for each in arrays)
-        _taken_from_neighbours(source, number, table, reach, target)
-
-    for_each_image(taken, len(images))
-    return result
+    return made_by(_taken_from_neighbours, images, numbers, settings=(steps.numpy(), reach))
 
 
 @kernel
-def _taken_from_neighbours(planes, numbers, steps, reach, result):
+def _taken_from_neighbours(planes, numbers, result, steps, reach):
     channels, height, width = planes.shape
     pixels = interleaved(planes)
     for turn in range(numbers.shape[0]):
@@ -71,20 +62,11 @@ def sampled(images: Tensor, down: Tensor, right: Tensor, *, at_centre: bool) -> 
         down, right: [N, H, W], of each pixel of the result.
         at_centre: whether the border pixel is mirrored at its centre, or at its outer edge.
     """
-    result = new_result(images)
-    arrays = [each.contiguous().numpy() for each in (images, down, right, result)]
-    edge = ZERO if at_centre else HALF
-
-    def sample(image: int) -> None:
-        source, rows, columns, target = (each[image] for each in arrays)
-        _sampled(source, rows, columns, edge, target)
-
-    for_each_image(sample, len(images))
-    return result
+    return made_by(_sampled, images, down, right, settings=(ZERO if at_centre else HALF,))
 
 
 @blending_kernel
-def _sampled(planes, down, right, edge, result):
+def _sampled(planes, down, right, result, edge):
     channels, height, width = planes.shape
     pixels = _with_neighbours(planes)
     y, x, mixed = np.empty(width, np.float32), np.empty(width, np.float32), np.empty((width, 3), np.float32)
@@ -152,12 +134,9 @@ def pixelated(images: Tensor, shrinking: tuple[Taps, Taps], growth: tuple[Taps, 
         shrinking: along rows and columns: equal weights of neighbouring values.
         growth: along rows and columns, a choice of one value each.
     """
-    result = new_result(images)
-    sources, results = images.contiguous().numpy(), result.numpy()
     boxes = [_boxes(taps) for taps in shrinking]
     places = [taps.indices[:, 0].numpy().astype(np.uint32) for taps in growth]
-    for_each_image(lambda image: _pixelated(sources[image], *boxes, *places, results[image]), len(images))
-    return result
+    return made_by(_pixelated, images, settings=(*boxes, *places))
 
 
 def _boxes(taps: Taps) -> NDArray[np.uint32]:
@@ -168,7 +147,7 @@ def _boxes(taps: Taps) -> NDArray[np.uint32]:
 
 
 @kernel
-def _pixelated(planes, row_boxes, column_boxes, rows, columns, result):
+def _pixelated(planes, result, row_boxes, column_boxes, rows, columns):
     channels, height, width = planes.shape
     boxes = column_boxes.shape[1]
     levels, before = np.empty(width, np.int32), np.empty(width + 1, np.int32)
@@ -182,7 +161,7 @@ def _pixelated(planes, row_boxes, column_boxes, rows, columns, result):
                 sums[place] = ZERO
             for source in range(top, bottom):
                 for column in range(width):
-                    levels[column] = np.int32((planes[channel, source, column] * HIGHEST + ROUNDING) - ROUNDING)
+                    levels[column] = np.int32(rounded(planes[channel, source, column] * HIGHEST))
                 total = 0
                 for column in range(width):
                     total += levels[column]

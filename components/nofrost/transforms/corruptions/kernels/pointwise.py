@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nofrost.transforms.corruptions.compilation import for_each_image, new_result
-from nofrost.transforms.corruptions.kernels import HIGHEST, ONE, ROUNDING, ZERO, kernel
+from nofrost.transforms.corruptions.compilation import for_each_image, made_by
+from nofrost.transforms.corruptions.kernels import HIGHEST, ONE, ZERO, kernel, rounded
 
 UNIT = np.float32(2**-24)
 # Shifts of the channels that are bytes of a number
@@ -25,23 +25,20 @@ def round_to_levels(values: Tensor, levels: Tensor) -> None:
 def _round_to_levels(values, levels):
     for place in range(values.size):
         value = min(max(values[place], ZERO), ONE)
-        levels[place] = ((value * HIGHEST + ROUNDING) - ROUNDING) / HIGHEST
+        levels[place] = rounded(value * HIGHEST) / HIGHEST
 
 
 def shot_noise(images: Tensor, words: Tensor, table: Tensor, columns: int, photons: float) -> Tensor:
     """Return Poisson counts divided by `photons`, from 16 random bits a value and an alias table (see noise.py)."""
-    result = new_result(images)
-    arrays = [each.contiguous().view(len(images), -1).numpy() for each in (images, words, result)]
-    cells, divisor = table.numpy(), np.float32(photons)
-    for_each_image(lambda image: _shot_noise(*(each[image] for each in arrays), cells, columns, divisor), len(images))
-    return result
+    settings = table.numpy(), columns, np.float32(photons)
+    return made_by(_shot_noise, images.flatten(1), words.flatten(1), settings=settings).view(images.shape)
 
 
 @kernel
 def _shot_noise(values, words, noisy, table, columns, photons):
     for place in range(values.size):
         # Also of what is no image, as nothing checks the place in the table
-        level = min(max(np.int32((values[place] * HIGHEST + ROUNDING) - ROUNDING), np.int32(0)), np.int32(255))
+        level = min(max(np.int32(rounded(values[place] * HIGHEST)), np.int32(0)), np.int32(255))
         position = np.uint32(words[place] * columns)
         column = position >> 16
         cell = table[np.uint32(level * columns + column)]
@@ -51,11 +48,8 @@ def _shot_noise(values, words, noisy, table, columns, photons):
 
 def impulse_noise(images: Tensor, numbers: Tensor, amount: float) -> Tensor:
     """Return the images with a share `amount` of the values set to 0 or 1, from 32 random bits a value."""
-    result = new_result(images)
-    arrays = [each.contiguous().view(len(images), -1).numpy() for each in (images, numbers, result)]
-    low, high = np.float32(amount / 2), np.float32(1 - amount / 2)
-    for_each_image(lambda image: _impulse_noise(*(each[image] for each in arrays), low, high), len(images))
-    return result
+    borders = np.float32(amount / 2), np.float32(1 - amount / 2)
+    return made_by(_impulse_noise, images.flatten(1), numbers.flatten(1), settings=borders).view(images.shape)
 
 
 @kernel
@@ -70,18 +64,15 @@ def changed_as_levels(images: Tensor, change: Callable[[NDArray[np.uint8]], NDAr
 
     The fourth byte of a pixel is unused; `change` keeps the shape.
     """
-    n, channels, height, width = images.shape
-    result = new_result(images)
-    sources, results = (each.contiguous().view(n, channels, -1).numpy() for each in (images, result))
+    channels, height, width = images.shape[1:]
 
-    def changed(image: int) -> None:
+    def changed(planes: NDArray[np.float32], result: NDArray[np.float32]) -> None:
         pixels = np.empty(height * width, np.uint32 if channels > 1 else np.uint8)
-        _pixels_of_planes(sources[image], pixels)
+        _pixels_of_planes(planes, pixels)
         levels = pixels.view(np.uint8).reshape((height, width, 4) if channels > 1 else (height, width))
-        _planes_of_pixels(change(levels).reshape(-1).view(pixels.dtype), results[image])
+        _planes_of_pixels(change(levels).reshape(-1).view(pixels.dtype), result)
 
-    for_each_image(changed, n)
-    return result
+    return made_by(changed, images.flatten(2)).view(images.shape)
 
 
 @kernel
@@ -98,7 +89,7 @@ def _pixels_of_planes(planes, pixels):
 
 @kernel
 def _level(value):
-    return np.uint32((value * HIGHEST + ROUNDING) - ROUNDING)
+    return np.uint32(rounded(value * HIGHEST))
 
 
 @kernel
