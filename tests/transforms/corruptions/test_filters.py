@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from nofrost.transforms.corruptions import filters, taps
+from nofrost.transforms.corruptions import taps
 from nofrost.transforms.corruptions.blur import _taken
 from nofrost.transforms.corruptions.draws import Draws
 from nofrost.transforms.corruptions.filters import convolved, gaussian_filter, motion_blurred, sampled
@@ -112,7 +112,7 @@ def test_motion_in_small_images_is_that_in_large_ones(angle: float, monkeypatch:
     """Small images are blurred in sums of rows, large ones in sums of shifted views."""
     angles = torch.tensor([angle, -20.0])
     rows = motion_blurred(images(), 6, 3.0, angles)
-    monkeypatch.setattr(filters, "LARGE", 0)
+    monkeypatch.setattr(taps, "LARGE", 0)
     assert torch.allclose(rows, motion_blurred(images(), 6, 3.0, angles), atol=1e-6)
 
 
