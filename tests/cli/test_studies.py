@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,31 @@ def test_a_size_is_selected(sized: Path, tmp_path: Path) -> None:
 def test_a_size_that_is_not_there_is_refused(sized: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'small'"):
         output("show", str(sized), "--size", "smal")
+
+
+def test_studies_are_listed_with_what_they_cost_at_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = {"xie2020-figure-2": "shipped", "digits": "without the size", "wang2022-table-1": "of another paper"}
+    monkeypatch.setattr("nofrost.config.shipped_names", lambda kind: list(shipped))
+    (name, values), *others = json.loads(output("list", "--paper", "xie2020", "--size", "tiny", "--json")).items()
+    assert (name, others) == ("xie2020-figure-2", [])
+    planned = json.loads(output("plan", name, "--size", "tiny", "--json"))
+    assert (values["trainings"], values["gpu_hours"]) == (planned["trainings"], pytest.approx(planned["gpu_hours"]))
+    assert 0 < values["minutes"] < 60
+    (line,) = output("list", "--paper", "xie2020", "--size", "tiny").splitlines()
+    assert re.search(r"tiny, small, paper +\d+ trainings +\d+\.\d min here +[\d.e-]+ GPU h +digits", line)
+
+
+def test_a_study_of_images_that_nobody_has_counted_is_listed_without_its_cost(
+    monkeypatch: pytest.MonkeyPatch, sized: Path
+) -> None:
+    sized.write_text(sized.read_text() + "dataset: {source: folder, path: photos, image_size: 32}\n", encoding="utf-8")
+    monkeypatch.setattr("nofrost.config.shipped_names", lambda kind: [str(sized)])
+    assert "trainings  -  - " in output("list", "--size", "small")
+
+
+def test_a_size_that_no_study_has_is_refused_in_the_list() -> None:
+    with pytest.raises(UserError, match="unknown size 'smal': did you mean 'small'"):
+        output("list", "--size", "smal")
 
 
 def test_every_printed_table_is_listed() -> None:

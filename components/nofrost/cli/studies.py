@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from nofrost.cli.options import PATH, aligned, emit, json_option, set_option, size_option
 from nofrost.cli.study_cost import study_plan
+from nofrost.cli.study_list import references, study_list
 from nofrost.cli.study_run import study_run
 
 if TYPE_CHECKING:
-    from nofrost.config import Printed, PrintedColumn, PrintedRow, Study
+    from nofrost.config import Printed, PrintedColumn, PrintedRow
 
 
 @click.group()
@@ -20,54 +21,9 @@ def study() -> None:
     """List the shipped studies, show one, say what it costs, select or run some; and list printed numbers."""
 
 
+study.add_command(study_list)
 study.add_command(study_plan)
 study.add_command(study_run)
-
-
-@study.command("list")
-@click.option("--paper", metavar="KEY", help="Only those with recipes of this paper; `nofrost papers` lists the keys.")
-@json_option
-def study_list(paper: str | None, as_json: bool) -> None:
-    """Print the shipped studies: title, sizes, trainings at the paper's size, sources of images, papers of the recipes.
-
-    `nofrost study plan NAME --size small` measures what one costs on this machine.
-    """
-    from nofrost.config import find_paper, load_study, shipped_names, study_sizes
-
-    reference = find_paper(paper).reference if paper else ""
-    studies = {name: load_study(name) for name in shipped_names("study")}
-    listed = {name: study for name, study in studies.items() if reference in _references(study)}
-    values: dict[str, dict[str, Any]] = {
-        name: {
-            "title": study.title,
-            "note": study.note,
-            "printed": study.printed,
-            "sizes": study_sizes(name),
-            "trainings": len(study.runs.recipe) * len(study.runs.seed),
-            "sources": sorted({study.dataset.source, *(each.source for each in study.datasets.values())}),
-            "papers": _references(study),
-        }
-        for name, study in listed.items()
-    }
-    rows = [
-        (
-            name,
-            study.title,
-            ", ".join(values[name]["sizes"]),
-            f"{values[name]['trainings']} trainings",
-            ", ".join(values[name]["sources"]),
-            values[name]["papers"],
-        )
-        for name, study in listed.items()
-    ]
-    emit(values, aligned(rows), as_json)
-
-
-def _references(study: Study) -> str:
-    from nofrost.config import load_papers, paper_of
-
-    keys = {paper_of(recipe.citation) for recipe in study.recipes.values()}
-    return ", ".join(paper.reference for key, paper in load_papers().items() if key in keys)
 
 
 @study.command("show")
@@ -81,7 +37,7 @@ def study_show(name: str, overrides: tuple[str, ...], size: str | None, as_json:
     from nofrost.tasks import check_study
 
     loaded = check_study(load_study(name, overrides, size), name, overrides)
-    emit(loaded, f"# Recipes of {_references(loaded) or 'no paper'}.\n{study_as_yaml(loaded)}".rstrip(), as_json)
+    emit(loaded, f"# Recipes of {references(loaded) or 'no paper'}.\n{study_as_yaml(loaded)}".rstrip(), as_json)
 
 
 @study.command("select")
