@@ -47,15 +47,16 @@ def test_a_size_that_is_not_there_is_refused(sized: Path) -> None:
 
 
 def test_studies_are_listed_with_what_they_cost_at_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = {"xie2020-figure-2": "shipped", "digits": "without the size", "wang2022-table-1": "of another paper"}
-    monkeypatch.setattr("nofrost.config.shipped_names", lambda kind: list(shipped))
-    (name, values), *others = json.loads(output("list", "--paper", "xie2020", "--size", "tiny", "--json")).items()
-    assert (name, others) == ("xie2020-figure-2", [])
+    name = "galloway2019-figure-1"
+    # The second is without the size, the third of another paper.
+    monkeypatch.setattr("nofrost.config.shipped_names", lambda kind: [name, "digits", "xie2020-figure-2"])
+    (values,) = (listed := json.loads(output("list", "--paper", "galloway2019", "--size", "tiny", "--json"))).values()
+    assert list(listed) == [name]
     planned = json.loads(output("plan", name, "--size", "tiny", "--json"))
     assert (values["trainings"], values["gpu_hours"]) == (planned["trainings"], pytest.approx(planned["gpu_hours"]))
     assert 0 < values["minutes"] < 60
-    (line,) = output("list", "--paper", "xie2020", "--size", "tiny").splitlines()
-    assert re.search(r"tiny, small, paper +\d+ trainings +\d+\.\d min here +[\d.e-]+ GPU h +digits", line)
+    (line,) = output("list", "--paper", "galloway2019", "--size", "tiny").splitlines()
+    assert re.search(r"tiny, small, paper +2 trainings +\d+\.\d min here +[\d.e-]+ GPU h +gaussians", line)
 
 
 def test_a_study_of_images_that_nobody_has_counted_is_listed_without_its_cost(
