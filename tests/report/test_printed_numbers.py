@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -39,7 +40,8 @@ ROWS = {
 }
 
 
-def run(clean: int, pgd: int, total: int = 100) -> Any:
+def run(clean: int, pgd: int, total: int = 100, kept: bool = False) -> Any:
+    """A run that is right on the first images of a hundred, of which flags are kept or not."""
     accuracy = {"clean": Proportion.of(clean, total), "pgd-20": Proportion.of(pgd, total)}
     mixture = {"clean": Proportion.of(clean, total), "pgd-20": Proportion.of(20, total)}
     mixtures = [SimpleNamespace(inference="logits", weight=0.9, accuracy=mixture)]
@@ -52,7 +54,11 @@ def run(clean: int, pgd: int, total: int = 100) -> Any:
         top_5={},
         training=None,
     )
-    return SimpleNamespace(train=SimpleNamespace(trained_parameters=100), adversarial={"wang2022": adversarial}, ood={})
+    train = SimpleNamespace(trained_parameters=100)
+    flags = {"wang2022": {"clean": np.arange(total) < clean, "pgd-20": np.arange(total) < pgd} if kept else {}}
+    return SimpleNamespace(
+        train=train, adversarial={"wang2022": adversarial}, ood={}, adversarial_flags=flags, ood_flags={}
+    )
 
 
 def compared(claims: list[dict[str, Any]] | None = None, size: Any = "small", **runs: Any) -> PrintedComparison:
@@ -149,6 +155,33 @@ def test_a_claim_has_a_verdict(lines: list[str], size: str, verdict: str, in_noi
     assert (decided.verdict, decided.in_noise) == (verdict, in_noise)
 
 
+@pytest.mark.parametrize(
+    ("lines", "runs", "in_noise"),
+    [
+        # Of the same images ten change, in one direction: no noise. Of independent ones it would be.
+        (["st.clean > sat.clean"], {"st": [run(80, 0, kept=True)], "sat": [run(70, 0, kept=True)]}, False),
+        (["st.clean - st.pgd > 5"], {"st": [run(80, 70, kept=True)]}, True),
+        # That no image changes proves little of a hundred.
+        (["st.clean - st.pgd < 1"], {"st": [run(80, 80, kept=True)]}, True),
+        (["st.clean - st.pgd < 5"], {"st": [run(80, 80, kept=True)]}, False),
+        (["st.pgd > sat.pgd"], {"st": [run(0, 0, kept=True)], "sat": [run(0, 0, kept=True)]}, True),
+        # Seeds differ by ten, and in the same way: the difference of two numbers of one training hardly.
+        (["st.clean - st.pgd > 15"], {"st": [run(60 + n, 40 + n, kept=True) for n in (0, 10, 21)]}, True),
+        (["st.clean - st.pgd > 5"], {"st": [run(60 + n, 40 + n, kept=True) for n in (0, 10, 21)]}, False),
+        # Two seeds are far too few for a difference of twice their error.
+        (["st.clean > sat.clean"], {"st": [run(80, 0), run(88, 0)], "sat": [run(70, 0), run(72, 0)]}, True),
+        # Seeds that change nothing leave the noise of the images.
+        (["st.clean > sat.clean"], {"st": [run(72, 0)] * 3, "sat": [run(70, 0)] * 3}, True),
+        (["ratio.clean > 0.7"], {"st": [run(80, 0, kept=True)], "sat": [run(72, 0, kept=True)]}, False),
+        (["ratio.clean > 0.85"], {"st": [run(80, 0, kept=True)], "sat": [run(72, 0, kept=True)]}, True),
+        (["st.weights > 99"], {"st": [run(1, 0)]}, False),
+    ],
+)
+def test_a_margin_is_within_the_noise_of_seeds_and_images(lines: list[str], runs: Any, in_noise: bool) -> None:
+    (decided,) = compared([{"text": "t", "all": lines}], **runs).decisions
+    assert decided.in_noise == in_noise
+
+
 def test_a_claim_that_no_number_decides_keeps_its_reason() -> None:
     (decided,) = compared([{"text": "t", "undecided": "look"}], **ONE).decisions
     assert (decided.verdict, decided.reason) == ("not decided by numbers", "look")
@@ -210,7 +243,7 @@ def test_a_row_is_measured_by_its_own_suite_where_it_names_one() -> None:
     column = PrintedColumn(title="t", suite="adversarial-wang2022", condition="clean")
     row = PrintedRow(label="t", suites={"adversarial-wang2022": "adversarial-other"})
     both = run(50, 30)
-    both.adversarial["other"] = run(70, 30).adversarial["wang2022"]
+    both.adversarial["other"], both.adversarial_flags["other"] = run(70, 30).adversarial["wang2022"], {}
     suites = ["adversarial-wang2022", "adversarial-other"]
     assert measurement(both, column, PrintedRow(label="t"), suites).value == 0.5
     assert measurement(both, column, row, suites).value == 0.7

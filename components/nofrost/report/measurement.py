@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import TypeVar
+from typing import Any
+
+from numpy.typing import NDArray
 
 from nofrost.config import PrintedColumn, PrintedRow
 from nofrost.results import (
@@ -17,7 +19,7 @@ from nofrost.results import (
     TrainMetrics,
 )
 
-M = TypeVar("M")
+Flags = Mapping[Any, NDArray[Any]]
 
 CORRUPTIONS = "corruptions"
 """The condition of an ood suite that is its mean over corruptions."""
@@ -25,19 +27,36 @@ CORRUPTIONS = "corruptions"
 
 @dataclass(frozen=True)
 class Measurements:
-    """Everything that one run measured, its evaluations by the names of the study's suites."""
+    """Everything that one run measured, its evaluations by the names of the study's suites.
+
+    `adversarial_flags` and `ood_flags` say how often it was right on each image, by suite and condition.
+    """
 
     train: TrainMetrics
     adversarial: Mapping[str, AdversarialMetrics]
     ood: Mapping[str, OodMetrics]
+    adversarial_flags: Mapping[str, Flags]
+    ood_flags: Mapping[str, Flags]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A number of one run, accuracies as shares in [0, 1], and its 95 % interval over images where it has one."""
+    """A number of one run, accuracies as shares in [0, 1], and its 95 % interval over images where it has one.
+
+    Attributes:
+        images: shares [N] of each image in [0, 1], of which it is the mean; None where they are not kept.
+        unit: what a share of 1 is in the unit of the number.
+    """
 
     value: float
     interval: tuple[float, float] | None = None
+    images: NDArray[Any] | None = field(default=None, compare=False, repr=False)
+    unit: float = 1.0
+
+    def times(self, factor: float) -> "Measured":
+        """Return the number in another unit."""
+        ends = self.interval and (factor * self.interval[0], factor * self.interval[1])
+        return Measured(factor * self.value, ends, self.images, factor * self.unit)
 
 
 class NotMeasuredError(LookupError):
@@ -60,8 +79,14 @@ def measurement(run: Measurements, column: PrintedColumn, row: PrintedRow, suite
     # The schema of a column wants both where they are used.
     suite, condition = row.suites.get(column.suite or "", column.suite or ""), column.condition or ""
     if suite.startswith("ood-"):
-        return _shifted(_evaluation(run.ood, suite, suites), condition, column.corruptions)
-    return _attacked(_evaluation(run.adversarial, suite, suites), column.measure, condition, row)
+        name = _suite_of_study(run.ood, suite, suites)
+        shifted = _shifted(run.ood[name], condition, column.corruptions)
+        flags = {} if column.corruptions else run.ood_flags[name]
+        return _with_images(shifted, flags, None if condition == CORRUPTIONS else condition)
+    name = _suite_of_study(run.adversarial, suite, suites)
+    attacked = _attacked(run.adversarial[name], column.measure, condition, row)
+    is_plain = column.measure == "accuracy" and row.branch is None and row.mixture_weight is None
+    return _with_images(attacked, run.adversarial_flags[name] if is_plain else {}, condition)
 
 
 def study_suite(names: Collection[str], shipped: str, of_table: Collection[str]) -> str | None:
@@ -82,11 +107,15 @@ def study_suite(names: Collection[str], shipped: str, of_table: Collection[str])
     return next(iter(names)) if len(names) == len(of_kind) == 1 else None
 
 
-def _evaluation(evaluations: Mapping[str, M], suite: str, of_table: Collection[str]) -> M:
+def _suite_of_study(evaluations: Collection[str], suite: str, of_table: Collection[str]) -> str:
     name = study_suite(evaluations, suite, of_table)
     if name is None:
         raise NotMeasuredError(f"the study has no suite {suite}")
-    return evaluations[name]
+    return name
+
+
+def _with_images(measured: Measured, flags: Flags, condition: str | None) -> Measured:
+    return replace(measured, images=flags[condition]) if condition in flags else measured
 
 
 def _attacked(metrics: AdversarialMetrics, measure: str, condition: str, row: PrintedRow) -> Measured:

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import NormalDist
+from statistics import fmean
 from typing import Any, Literal
 
 from nofrost.config import Claim, Inequality, Place, Printed, Size, Value
+from nofrost.report.margin_noise import Term, half_width
 from nofrost.report.measurement import Measured, Measurements, NotMeasuredError, measurement
 from nofrost.statistics import (
     difference_interval,
@@ -20,7 +21,6 @@ from nofrost.statistics import (
 )
 
 Verdict = Literal["holds", "does not hold", "not expected at this size", "not measured", "not decided by numbers"]
-NORMAL_95 = NormalDist().inv_cdf(0.975)
 NOT_RUN = "not run"
 SWEPT = "swept: see the rows below it"
 _FACTOR = {"percent": 100.0}
@@ -49,13 +49,6 @@ class Ours:
         spread = (self.standard_error if with_error else self.deviation) or 0.0
         return self.interval or (self.value - spread, self.value + spread)
 
-    @property
-    def uncertainty(self) -> float:
-        """The standard error, of the mean over trainings or over the images of one; 0 where neither is known."""
-        if self.interval is not None:
-            return (self.interval[1] - self.interval[0]) / (2 * NORMAL_95)
-        return self.standard_error or 0.0
-
 
 @dataclass(frozen=True)
 class PrintedValue:
@@ -81,7 +74,7 @@ class PrintedValue:
 class DecidedClaim:
     """What a claim is worth here. `margins` says by how much each inequality holds, in the unit of its column.
 
-    `in_noise`: the verdict rests on a margin below 1.96 of its standard errors.
+    `in_noise`: the verdict rests on a margin whose 95 % interval, over seeds and images, has zero in it.
     """
 
     claim: Claim
@@ -193,7 +186,21 @@ class PrintedComparison:
         is_share = column.measure in _SHARES
         factor = _FACTOR.get(self.printed.unit_of(value.row, value.column), 1.0) if is_share else 1.0
         suites = self.printed.suites
-        return [_times(factor, measurement(run, column, row, suites)) for run in self.runs[name]]
+        return [measurement(run, column, row, suites).times(factor) for run in self.runs[name]]
+
+    def _terms(self, inequality: Inequality) -> Iterator[Term]:
+        """Yield what the margin of an inequality is the sum of, to first order where a row is a ratio."""
+        for side, sign in ((inequality.left, 1.0), (inequality.right, -1.0)):
+            for value, factor in zip(side.values, (sign, -sign), strict=False):
+                row = self.printed.rows[value.row]
+                others = row.ratio_of or row.difference_of or (value.row,)
+                trainings = [self._trainings(Value(other, value.column)) for other in others]
+                if row.ratio_of:
+                    first, second = (fmean(each.value for each in group) for group in trainings)
+                    factors = (factor / second, -factor * first / second**2)
+                else:
+                    factors = (factor, -factor)
+                yield from zip(factors, trainings, strict=False)
 
     def _entry(self, value: Value) -> PrintedValue:
         row = self.printed.rows[value.row]
@@ -234,11 +241,10 @@ class PrintedComparison:
             missing = next(value for value in _values(claim) if not self._is_measured(value))
             return DecidedClaim(claim, "not measured", reason=f"{missing}: {reason}")
         margins = [(each, each.margin(lambda value: measured[value].value)) for each in claim.inequalities]
-        errors = [math.hypot(*(measured[value].uncertainty for value in each.values)) for each, _ in margins]
         holds = all(margin > 0 for _, margin in margins)
         deciding = [
-            abs(margin) < NORMAL_95 * error
-            for (_, margin), error in zip(margins, errors, strict=True)
+            abs(margin) < half_width(list(self._terms(inequality)))
+            for inequality, margin in margins
             if holds or margin <= 0
         ]
         in_noise = any(deciding) if holds else all(deciding)
@@ -257,11 +263,6 @@ class PrintedComparison:
 
 def _values(claim: Claim) -> Iterator[Value]:
     return (value for inequality in claim.inequalities for value in inequality.values)
-
-
-def _times(factor: float, measured: Measured) -> Measured:
-    ends = measured.interval
-    return Measured(factor * measured.value, ends and (factor * ends[0], factor * ends[1]))
 
 
 def _over_trainings(measured: Sequence[Measured]) -> Ours:

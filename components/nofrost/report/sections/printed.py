@@ -43,6 +43,8 @@ def comparisons(collected: Collected) -> list[PrintedComparison]:
                 run.train,
                 {suite: each.adversarial for suite, each in attacked.get(run.name, {}).items()},
                 {suite: each.ood for suite, each in shifted.get(run.name, {}).items()},
+                {suite: each.flags for suite, each in attacked.get(run.name, {}).items()},
+                {suite: each.flags.by_set for suite, each in shifted.get(run.name, {}).items()},
             )
             for run in recipe.runs
         ]
