@@ -25,7 +25,8 @@ ROW = {"recipe": "st", "label": "ST"}
 def run(clean: int, suite: str = "wang2022") -> Any:
     accuracy = {name: Proportion.of(clean, 100) for name in ("clean", "pgd-20", "apgd-ce-20", "bim-100", "awgn-mnist")}
     adversarial = SimpleNamespace(accuracy=accuracy, mixtures=[], branches={}, properties={}, training=None)
-    return SimpleNamespace(train=None, adversarial={suite: adversarial}, ood={})
+    flags: dict[str, Any] = {suite: {}}
+    return SimpleNamespace(train=None, adversarial={suite: adversarial}, ood={}, adversarial_flags=flags, ood_flags={})
 
 
 def compared(runs: dict[str, int], places: dict[str, Any] | None = None, **table: Any) -> PrintedComparison:

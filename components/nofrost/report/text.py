@@ -4,11 +4,6 @@ from collections.abc import Iterable, Sequence
 
 from nofrost.config import EvaluationView
 
-PROTOCOLS = {
-    "quick": "a short set of attacks chosen for this project; the numbers are not comparable with published ones",
-    "paper": "the attacks and settings as the paper printed them; the numbers are comparable with that paper's only",
-    "standard": "AutoAttack as its authors define it; the numbers are comparable with RobustBench's",
-}
 UPPER_BOUND = (
     "Every accuracy under attack is an upper bound: it counts the images that these attacks did not break, and a "
     "stronger attack can only lower it."

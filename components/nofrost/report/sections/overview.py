@@ -6,6 +6,7 @@ from nofrost.config import cite
 from nofrost.report import cells, text
 from nofrost.report.compare import best_of, best_recipe, compare_on_corruptions, estimate_mean
 from nofrost.report.document import Facts, KeyPoints, Paragraph, Section
+from nofrost.report.protocol import protocol
 from nofrost.report.runs import CLEAN, WORST_CASE, Attacked, AttackedRun, Collected, RecipeRuns, Shifted
 from nofrost.report.sections.training import has_overfitted
 from nofrost.statistics import wilson_interval
@@ -61,7 +62,7 @@ def _suite_facts(attacked: Attacked) -> list[tuple[str, str]]:
     return [
         ("Attacked", f"{' or '.join(map(text.count, samples))} test images within {cells.threat(attacked)}"),
         ("Suite", f"{attacked.title_of_suite}: {cite(suite.citation)}"),
-        ("Protocol", f"{suite.protocol}: {text.PROTOCOLS[suite.protocol]}"),
+        ("Protocol", protocol(suite)),
     ]
 
 

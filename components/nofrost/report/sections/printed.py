@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nofrost.config import AdversarialSuite, Printed, PrintedColumn, Suite, Value, find_paper, load_printed, load_suite
+from nofrost.config import Printed, Value, find_paper, load_printed
 from nofrost.report import cells, figures, text
 from nofrost.report.cells import ICONS
 from nofrost.report.compare import Estimate
 from nofrost.report.document import Block, Cell, Column, Facts, Figure, Panel, Paragraph, Section, Table
-from nofrost.report.measurement import Measurements, study_suite
+from nofrost.report.measurement import Measurements
 from nofrost.report.printed_numbers import NOT_RUN, SWEPT, DecidedClaim, Ours, PrintedComparison, PrintedValue
-from nofrost.report.runs import WORST_CASE, Attacked, Collected, Shifted
+from nofrost.report.runs import Attacked, Collected, Shifted
+from nofrost.report.sections.printed_settings import changed_attacks, changed_trainings, has_printed_settings
 from nofrost.report.sections.swept import swept_figures, swept_values
 from nofrost.results import Status
 
@@ -88,6 +89,8 @@ def _heading(table: Printed, column: str) -> str:
 def _row_cell(comparison: PrintedComparison, collected: Collected, row: str) -> Cell:
     entry = comparison.printed.rows[row]
     names = {comparison.printed.run_of(row, column) for column in comparison.printed.columns}
+    if not comparison.printed.columns and entry.recipe:
+        names = {entry.run or row}
     run = [recipe for recipe in collected.recipes if recipe.name in names]
     if entry.difference_of:
         note = f"{entry.difference_of[0]} less {entry.difference_of[1]}"
@@ -164,7 +167,12 @@ def _caption(comparison: PrintedComparison, collected: Collected) -> str:
     kind = "standard error" if comparison.with_error else "sample standard deviation"
     spread = f"; the spread of ours is the {kind} over seeds" if len(study.runs.seed) > 1 else ""
     size = f" (size {study.size})" if study.size else " (own settings, of no size)"
-    expected = "" if study.size == "paper" else " At another size than the paper's, numbers are not expected to match."
+    if study.size == "paper":
+        expected = ""
+    elif has_printed_settings(study):
+        expected = " All settings but the seeds are those of the size paper."
+    else:
+        expected = " At another size than the paper's, numbers are not expected to match."
     return (
         f"Printed: {'; '.join(filter(None, theirs)) or 'the paper does not say on what'}. "
         f"Ours{size}: {', '.join(ours)}{spread}.{expected}"
@@ -214,9 +222,14 @@ def _bars(comparison: PrintedComparison, positions: Mapping[str, int]) -> Iterat
 def _claims(comparison: PrintedComparison) -> Table:
     rows = [[Cell(each.claim.text), _verdict(each), _grounds(each)] for each in comparison.decisions]
     columns = [Column("claim", text=True), Column("verdict", text=True), Column("grounds", text=True)]
+    noise = (
+        "over seeds, by Student's t, and over the test images"
+        if any(len(runs) > 1 for runs in comparison.runs.values())
+        else "over the test images; with another seed more may turn round"
+    )
     caption = (
         f"What the paper says of {comparison.printed.name}, in our words, and whether it holds of our numbers. A "
-        "margin below 1.96 of its standard errors is within the noise."
+        f"margin is within the noise where its 95 % interval has zero in it: {noise}."
     )
     return Table(caption, columns, rows)
 
@@ -242,6 +255,7 @@ def _remarks(comparison: PrintedComparison, collected: Collected) -> Facts:
     """Return what is not run or measured, with the reasons, and how the attacks differ from those of the paper."""
     table = comparison.printed
     not_run = [row for row in table.rows if _reasons(comparison, row) == {NOT_RUN}]
+    no_recipe = {row.label: row.not_run for row in table.rows.values() if row.not_run and not table.columns}
     missing: dict[str, list[str]] = {}
     for value, entry in comparison.entries.items():
         is_said = not entry.reason or entry.reason == SWEPT or value.row in not_run
@@ -251,8 +265,14 @@ def _remarks(comparison: PrintedComparison, collected: Collected) -> Facts:
     has_gaps = any(None in row.values.values() for row in table.rows.values())
     facts = {
         "Not run": ", ".join(table.rows[row].label for row in not_run),
-        "Not measured": "; ".join(f"{text.listed(titles)}: {reason}" for reason, titles in missing.items()),
-        "Attacks that differ": "; ".join(_changed_attacks(table, collected)),
+        "Not measured": "; ".join(
+            [
+                *(f"{text.listed(titles)}: {reason}" for reason, titles in missing.items()),
+                *(f"{label}: {reason}" for label, reason in no_recipe.items()),
+            ]
+        ),
+        "Trainings that differ": "; ".join(changed_trainings(table, collected.study)),
+        "Attacks that differ": "; ".join(changed_attacks(table, collected.study)),
         "Values of the axes": "; ".join(f"{axis.title}: {axis.values}" for axis in table.axes.values() if axis.values),
         "Not readable": table.unreadable if has_gaps else "",
         "Remarks": " ".join(note if note.endswith(".") else f"{note}." for note in table.notes),
@@ -262,32 +282,3 @@ def _remarks(comparison: PrintedComparison, collected: Collected) -> Facts:
 
 def _reasons(comparison: PrintedComparison, row: str) -> set[str]:
     return {comparison.entries[Value(row, column)].reason for column in comparison.printed.columns}
-
-
-def _changed_attacks(table: Printed, collected: Collected) -> Iterator[str]:
-    """Yield in which settings the attacks of the study differ from those of the shipped suites of the columns."""
-    suites = collected.study.suites.adversarial
-    for column in {(column.suite, column.condition): column for column in table.columns.values()}.values():
-        used = study_suite(suites, column.suite or "", table.suites)
-        if used is None or not column.suite or column.suite.startswith("ood-"):
-            continue
-        theirs: Suite = load_suite(column.suite)
-        if isinstance(theirs, AdversarialSuite) and (changes := _changes(theirs, suites[used], column)):
-            yield f"{column.title} has {text.listed(changes)}"
-
-
-def _changes(theirs: AdversarialSuite, ours: AdversarialSuite, column: PrintedColumn) -> list[str]:
-    name = column.condition or ""
-    threats = [text.threat(suite.threat.norm, suite.threat.eps) for suite in (ours, theirs)]
-    changes = ["{} instead of {}".format(*threats)] if ours.threat != theirs.threat else []
-    if name == WORST_CASE:
-        return changes
-    if name not in theirs.attacks or name not in ours.attacks:
-        return []
-    before, now = theirs.attacks[name].as_json(), ours.attacks[name].as_json()
-    keys: Sequence[str] = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    return [*changes, *(f"{key} {_setting(now.get(key))} instead of {_setting(before.get(key))}" for key in keys)]
-
-
-def _setting(value: object) -> str:
-    return "its default" if value is None else str(value)

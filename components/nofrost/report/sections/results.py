@@ -6,6 +6,7 @@ from nofrost.config import ModelSpec
 from nofrost.report import cells, text
 from nofrost.report.compare import best_of, best_recipe, compare_on_corruptions, estimate, estimate_mean
 from nofrost.report.document import Block, Cell, Column, Paragraph, Section, Table
+from nofrost.report.protocol import protocol
 from nofrost.report.runs import CLEAN, WORST_CASE, Attacked, AttackedRun, Collected, RecipeRuns, Shifted, ShiftedRun
 
 # The prefix of conditions whose images were made against one branch and shown to the mixture.
@@ -22,10 +23,9 @@ def results(collected: Collected) -> Section:
 
 
 def _protocol(attacked: Attacked) -> Paragraph:
-    suite = attacked.suite
     return Paragraph(
-        f"Protocol {suite.protocol}{f' ({attacked.heading})' if attacked.heading else ''}: "
-        f"{text.PROTOCOLS[suite.protocol]}. An image counts under {WORST_CASE} when no attack of the suite breaks it; "
+        f"Protocol {protocol(attacked.suite, attacked.heading)}. An image counts under {WORST_CASE} when no attack of "
+        "the suite breaks it; "
         f"an image that is wrong without an attack counts as wrong everywhere.{_in_a_cascade(attacked)}"
         f"{_by_batch(attacked)}"
     )

@@ -142,7 +142,7 @@ def _lines(
         )
     caption = (
         f"{_name(comparison, by_panel)} by {axis.noun}: filled markers are ours with their range, hollow ones "
-        "the printed numbers with their spread. The numbers stand in the table above."
+        f"the printed numbers with their spread. The numbers stand in the table above.{_places(comparison)}"
     )
     return Figure(caption, panels, list(lines.items()), wide=axis.is_list)
 
@@ -152,6 +152,13 @@ def _name(comparison: PrintedComparison, by_panel: Mapping[str, object]) -> str:
     table = comparison.printed
     panel = ", ".join(filter(None, by_panel)) if len(by_panel) == 1 else ""
     return f"{find_paper(table.paper).reference}, {table.name}{': ' if panel else ''}{panel}"
+
+
+def _places(comparison: PrintedComparison) -> str:
+    """Return what a caption says of places at a size where trainings and attacks have other settings than they name."""
+    if comparison.size == "paper":
+        return ""
+    return " Ours stand at the places of their rows and columns; the list below says where settings differ, if any do."
 
 
 def _of(panel: str) -> str:
@@ -207,7 +214,7 @@ def _maps(
             panels.append(Panel(f"{title}, {line}", svg, f"{_of(title)}Heat map of {unit}, {line}: {ends}.", position))
     caption = (
         f"{_name(comparison, {})}: ours by {down.noun} and {along.noun}, the larger the more coloured. The numbers "
-        "with their ranges stand in the table above."
+        f"with their ranges stand in the table above.{_places(comparison)}"
     )
     if bordered:
         depths = [f"{_trainable(float(batch)):.0f} with {along.label(batch)} images" for batch in along.ticks]

@@ -1,0 +1,114 @@
+"""In which settings the trainings and attacks of a study differ from those of the printed numbers beside it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from nofrost.config import (
+    AdversarialSuite,
+    Printed,
+    PrintedColumn,
+    Recipe,
+    Study,
+    Suite,
+    load_recipe,
+    load_study,
+    load_suite,
+    shipped_names,
+)
+from nofrost.config.base import dotted
+from nofrost.report import text
+from nofrost.report.measurement import study_suite
+from nofrost.report.runs import WORST_CASE
+
+# Words of a recipe, which change no number.
+_WORDS = ("title", "citation", "note")
+_PAPER = "paper"
+
+
+def changed_attacks(table: Printed, study: Study) -> Iterator[str]:
+    """Yield in which settings the attacks of a study differ from those of the shipped suites of the columns."""
+    suites = study.suites.adversarial
+    for column in {(column.suite, column.condition): column for column in table.columns.values()}.values():
+        used = study_suite(suites, column.suite or "", table.suites)
+        if used is None or not column.suite or column.suite.startswith("ood-"):
+            continue
+        theirs: Suite = load_suite(column.suite)
+        if isinstance(theirs, AdversarialSuite) and (changes := _changes(theirs, suites[used], column)):
+            yield f"{column.title} has {text.listed(changes)}"
+
+
+def changed_trainings(table: Printed, study: Study) -> Iterator[str]:
+    """Yield in which settings the trainings of a study differ from those of the printed rows: what is the same for
+    several is said once, and of a row that is swept what is the same at all places, as the others are the sweep's."""
+    ours = _by_row(study)
+    found: dict[str, list[str]] = {}
+    compared = [
+        (name, load_recipe(recipe, [f"{key}={value}" for key, value in settings.items()]))
+        for name, recipe, settings in table.trainings()
+        if name in ours
+    ]
+    for name, theirs in compared:
+        first, *others = (_differences(recipe, theirs) for recipe in ours[name])
+        for change in first:
+            if all(change in differences for differences in others):
+                found.setdefault(change, []).append(name)
+    by_names: dict[tuple[str, ...], list[str]] = {}
+    for change, names in found.items():
+        by_names.setdefault(tuple(names), []).append(change)
+    for of_names, changes in sorted(by_names.items(), key=lambda group: -len(group[0])):
+        whose = "every training" if len(of_names) == len(compared) > 1 else text.listed(of_names)
+        yield f"{whose}: {text.listed(changes)}"
+
+
+def has_printed_settings(study: Study) -> bool:
+    """Return whether a study is one of the size paper, or differs from this in its seeds alone."""
+    if study.size in (None, _PAPER) or study.name not in shipped_names("study"):
+        return study.size == _PAPER
+    return _without_seeds(study) == _without_seeds(load_study(study.name, size=_PAPER))
+
+
+def _without_seeds(study: Study) -> dict[str, Any]:
+    """Return what makes the numbers of a study, other than its seeds and the place of its images."""
+    values = study.as_json()
+    for dataset in (values["dataset"], *values.get("datasets", {}).values()):
+        dataset.pop("path", None)
+    values["runs"].pop("seed")
+    return {key: value for key, value in values.items() if key not in ("size", "note", "trainings")}
+
+
+def _by_row(study: Study) -> dict[str, list[Recipe]]:
+    """Return the recipes that are run by their names, those of a sweep by that of their row."""
+    found: dict[str, list[Recipe]] = {}
+    for name in study.runs.recipes:
+        row = study.places[name].row if name in study.places else name
+        found.setdefault(row, []).append(study.recipes[name])
+    return found
+
+
+def _differences(ours: Recipe, theirs: Recipe) -> list[str]:
+    """Return in which settings a recipe differs; of a phase, those in which the recipe itself does not do so alike."""
+    now, before = (dict(dotted(recipe.spelled_out())) for recipe in (ours, theirs))
+    changed = {key: (now.get(key), before.get(key)) for key in {**before, **now} if now.get(key) != before.get(key)}
+    found = []
+    for key, (used, printed) in changed.items():
+        phase, of_phase = key.split(".")[0] == "phases", ".".join(key.split(".")[2:])
+        if key.rpartition(".")[2] not in _WORDS and not (phase and changed.get(of_phase) == (used, printed)):
+            found.append(f"{key} {_setting(used)} instead of {_setting(printed)}")
+    return found
+
+
+def _changes(theirs: AdversarialSuite, ours: AdversarialSuite, column: PrintedColumn) -> list[str]:
+    name = column.condition or ""
+    threats = [text.threat(suite.threat.norm, suite.threat.eps) for suite in (ours, theirs)]
+    changes = ["{} instead of {}".format(*threats)] if ours.threat != theirs.threat else []
+    if name == WORST_CASE:
+        return changes
+    if name not in theirs.attacks or name not in ours.attacks:
+        return []
+    before, now = theirs.attacks[name].as_json(), ours.attacks[name].as_json()
+    keys: Sequence[str] = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    return [*changes, *(f"{key} {_setting(now.get(key))} instead of {_setting(before.get(key))}" for key in keys)]
+
+
+def _setting(value: object) -> str:
+    return "its default" if value is None or (isinstance(value, Mapping) and not value) else str(value)
