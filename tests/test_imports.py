@@ -57,6 +57,7 @@ LEVELS = {
     "stopping": 1,
     "seeds": 1,
     "shard": 0,
+    "study_state": 0,  # what tells that a study is being run in a folder
     "system_errors": 0,
     "error_file": 0,
     "masking": -1,

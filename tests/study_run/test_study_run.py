@@ -20,7 +20,7 @@ from nofrost.config import load_study
 from nofrost.errors import UserError
 from nofrost.files import write_json
 from nofrost.stopping import TerminatedError
-from nofrost.study_run import Attempt, StudyFolder, dvc_repro
+from nofrost.study_run import Attempt, StudyFolder, check_project, dvc_repro
 from nofrost.tasks import check_study
 
 ATTEMPT = Attempt(exit_code=0, trained=("st-0",), wall_s=90.0, processor_s=60.0, stages=2)
@@ -114,7 +114,7 @@ def test_other_images_are_linked_and_a_folder_in_the_way_is_named(project: Path,
 def test_a_folder_that_is_no_project_is_named(project: Path) -> None:
     (project / "dvc.yaml").unlink()
     with pytest.raises(UserError, match=r"has no dvc\.yaml: run this in the folder of the project"):
-        folder_of(project).set_up()
+        check_project(project)
 
 
 def test_the_record_adds_up_attempts_and_says_what_was_trained_here(project: Path) -> None:
@@ -303,6 +303,43 @@ def test_a_study_in_a_folder_of_another_fails_and_the_others_go_on(
     assert "has a dvc.yaml that" in outcomes[0]["reason"]
 
 
+def test_a_study_whose_folder_cannot_be_written_fails_and_the_others_go_on(
+    project: Path, fake_dvc: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(folder: StudyFolder, attempt: Attempt, killed: int) -> None:
+        if folder.study.name == "third":
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(StudyFolder, "end", refused)
+    names = ["mine", "other", "third", "last"]
+    my_study(project, monkeypatch)
+    for name in names[1:]:
+        (project / f"{name}.yaml").write_text(yaml.safe_dump({"base": "digits", "name": name}), encoding="utf-8")
+    (project / "papers").mkdir()
+    (project / "papers" / "mine").touch()
+    code, outcomes, _ = run(*(f"{name}.yaml" for name in names))
+    assert (code, [each["state"] for each in outcomes]) == (1, ["failed", "finished", "failed", "finished"])
+    assert outcomes[0]["reason"] == "cannot write papers/mine: not a directory: choose another place"
+    assert outcomes[2]["reason"].startswith("cannot write papers/third: no space left on device: ")
+
+
+def test_a_request_to_stop_ends_all_studies_also_where_the_record_cannot_be_written(
+    project: Path, fake_dvc: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(folder: StudyFolder, attempt: Attempt, killed: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    def stop(line: str) -> None:
+        raise TerminatedError
+
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(StudyFolder, "end", refused)
+    monkeypatch.setattr("nofrost.cli.study_run._echo", stop)
+    with pytest.raises(TerminatedError):
+        CliRunner().invoke(cli, ["study", "run", str(my_study(project, monkeypatch))], catch_exceptions=False)
+
+
 def test_all_sources_are_downloaded_that_can_be(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     monkeypatch.setattr("nofrost.cli.study_run._planned_minutes", lambda folder: 0.0)
@@ -352,17 +389,44 @@ def test_a_paper_stands_for_its_studies(project: Path, monkeypatch: pytest.Monke
         (["zeise2025-table-1", "--source", "mnist=a"], "none of the chosen studies reads images of mnist"),
         (["zeise2025-table-1", "--source", "cifar10="], "give one path for a source"),
         (["zeise2025-table-1", "--source", "a", "--source", "b"], "give one path for a source"),
+        (["zeise2025-table-1", "--source", "cifar=/x"], "unknown source 'cifar': did you mean 'cifar10'"),
+        (["mine.yaml", "--out", "dvc.yaml"], r"cannot write dvc\.yaml: not a directory: choose another place"),
+        (["mine.yaml", "--out", "dvc.yaml/papers"], "cannot write dvc.yaml/papers: not a directory"),
+        (["mine.yaml", "--out", "/dev/null"], "cannot write /dev/null: not a directory"),
+        (["mine.yaml", "--out", "/proc/x"], "cannot write /proc/x: no such file or directory"),
+        (["mine.yaml", "./mine.yaml"], r"mine\.yaml and \./mine\.yaml are both studies of the name mine"),
+        (["mine.yaml", "digits"], "mine.yaml and digits are both studies of the name digits"),
     ],
 )
 def test_wrong_usage_is_refused_in_a_sentence(
     arguments: list[str], message: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
+    name = "digits" if "digits" in arguments else "mine"
+    (project / "mine.yaml").write_text(yaml.safe_dump({"base": "digits", "name": name}), encoding="utf-8")
+    before = sorted(project.rglob("*"))
     with pytest.raises(UserError, match=message):
         CliRunner().invoke(cli, ["study", "run", *arguments], catch_exceptions=False)
+    assert sorted(project.rglob("*")) == before
+
+
+def test_outside_of_a_project_nothing_is_planned_or_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"has no dvc\.yaml: run this in the folder of the project"):
+        CliRunner().invoke(cli, ["study", "run", "galloway2019"], catch_exceptions=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_path_with_an_equals_sign_is_no_source(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    (project / "a=b").mkdir()
+    for place in ("a=b", f"{project}/c=d"):
+        code, outcomes, _ = run("zeise2025-table-1", "--source", place)
+        assert code == 2
+        assert place in outcomes[0]["reason"]
 
 
 def test_without_dvc_the_remedy_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dvc", None)
     with pytest.raises(UserError, match=r"pip install 'nofrost\[dvc\]'"):
-        dvc_repro(project, print, print)
+        check_project(project)

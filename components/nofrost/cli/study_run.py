@@ -66,20 +66,34 @@ def study_run(
     Example: nofrost study run zeise2025-table-1 galloway2019 --source cifar10=/data/cifar --source mnist=/data/mnist
     """
     from nofrost.config import load_study, study_sizes
-    from nofrost.errors import UserError, say
-    from nofrost.study_run import StudyFolder, image_places
+    from nofrost.errors import UserError, reason, say
+    from nofrost.files import make_folder
+    from nofrost.study_run import StudyFolder, check_project, image_places
+    from nofrost.system_errors import explain_write_errors
     from nofrost.tasks import check_study
 
+    check_project(Path.cwd())
     places = _places(sources)
-    folders = []
-    for name in _studies(names):
-        used = size or ("small" if study_sizes(name) else None)
-        study = load_study(name, size=used)
+    studies: dict[str, Study] = {}
+    origins: dict[str, str] = {}
+    for origin in _studies(names):
+        used = size or ("small" if study_sizes(origin) else None)
+        study = load_study(origin, size=used)
         if download and (overrides := _downloads(study)):
-            study = load_study(name, overrides, used)
+            study = load_study(origin, overrides, used)
+        if (other := origins.setdefault(study.name, origin)) != origin:
+            raise UserError(
+                f"{other} and {origin} are both studies of the name {study.name}, and would be run in one folder: "
+                "change `name:` in one of them, or run it alone with another --out"
+            )
+        studies[study.name] = check_study(study, origin)
+    _check_use(places, list(studies.values()))
+    with explain_write_errors(out):
+        make_folder(out)
+    folders = []
+    for name, study in studies.items():
         images = image_places(study, places, out / ".source" if download else None)
-        folders.append(StudyFolder(out / study.name, check_study(study, name), Path.cwd(), images))
-    _check_use(places, [folder.study for folder in folders])
+        folders.append(StudyFolder(out / name, study, Path.cwd(), images))
     minutes = {folder.study.name: _planned_minutes(folder) for folder in folders}
     began = time.monotonic()
     outcomes = []
@@ -93,8 +107,9 @@ def study_run(
         )
         try:
             outcomes.append(_run(folder))
-        except UserError as error:
-            outcomes.append(StudyOutcome(name, "failed", str(error)))
+        except (UserError, OSError) as error:
+            why = str(error) if isinstance(error, UserError) else reason(error)
+            outcomes.append(StudyOutcome(name, "failed", why))
         if outcomes[-1].reason:
             say(f"{name} {outcomes[-1].state}: {outcomes[-1].reason}", "error")
     rows = [
@@ -120,13 +135,16 @@ def _studies(names: tuple[str, ...]) -> list[str]:
 
 def _places(sources: tuple[str, ...]) -> dict[str, Path]:
     """Return where images lie by source; those of all others under the empty name."""
-    from nofrost.errors import UserError
+    from nofrost.errors import UserError, unknown
     from nofrost.prepare import list_sources
 
     places = {}
     for text in sources:
         name, equals, path = text.partition("=")
         if not equals or name not in list_sources():
+            # A path may have an equals sign in it.
+            if equals and "/" not in name and not Path(text).exists():
+                raise unknown("source", name, list_sources())
             name, path = "", text
         if not path or name in places:
             raise UserError(f"--source {text}: give one path for a source, such as cifar10=/data/cifar")
@@ -173,17 +191,27 @@ def _planned_minutes(folder: StudyFolder) -> float:
 
 
 def _run(folder: StudyFolder) -> StudyOutcome:
+    from nofrost.errors import UserError, remark
     from nofrost.study_run import dvc_repro
+    from nofrost.system_errors import explain_write_errors
 
     name = folder.study.name
     if absent := folder.absent():
         return StudyOutcome(name, "skipped", f"{'; '.join(absent)}: name the folder with --source SOURCE=PATH")
-    folder.set_up()
-    killed = folder.begin()
+    with explain_write_errors(folder.path):
+        folder.set_up()
+        killed = folder.begin()
     codes = []
 
     def end(attempt: Attempt) -> None:
-        folder.end(attempt, killed)
+        try:
+            with explain_write_errors(folder.path):
+                folder.end(attempt, killed)
+        except UserError as error:
+            # A request to stop goes before it.
+            if attempt.exit_code is not None:
+                raise
+            remark(str(error))
         codes.append(attempt.exit_code)
 
     dvc_repro(folder.path, echo=_echo, done=end)

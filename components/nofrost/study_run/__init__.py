@@ -2,6 +2,6 @@
 
 from nofrost.study_run.dvc_repro import Attempt, dvc_repro
 from nofrost.study_run.image_links import image_places, sources_of
-from nofrost.study_run.study_folder import StudyFolder
+from nofrost.study_run.study_folder import StudyFolder, check_project
 
-__all__ = ["Attempt", "StudyFolder", "dvc_repro", "image_places", "sources_of"]
+__all__ = ["Attempt", "StudyFolder", "check_project", "dvc_repro", "image_places", "sources_of"]

@@ -1,6 +1,5 @@
 """`dvc repro` in the folder of a study, and what it took."""
 
-import importlib.util
 import os
 import re
 import resource
@@ -10,8 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-from nofrost.errors import UserError
 
 # What DVC prints when it runs a stage, and when it trains, and not where it finds a stage in its cache.
 _RUNS = "Running stage '"
@@ -43,12 +40,7 @@ def dvc_repro(folder: Path, echo: Callable[[str], None], done: Callable[[Attempt
     Args:
         echo: is called with every line that DVC and the stages print on standard output.
         done: is called at the end, also where this process is stopped in between.
-
-    Raises:
-        UserError: DVC is not installed.
     """
-    if importlib.util.find_spec("dvc") is None:
-        raise UserError("DVC runs a study, and is not installed: pip install 'nofrost[dvc]'")
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     trained: list[str] = []
     code, stages = None, 0

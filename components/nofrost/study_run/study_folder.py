@@ -1,5 +1,6 @@
 """The folder that a study is run in, beside those of other studies: ``FOLDER/NAME``."""
 
+import importlib.util
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from nofrost.results import StudyRecord, TrainRecord, read_result, write_result
 from nofrost.stage import RECORD
 from nofrost.study_run.dvc_repro import Attempt
 from nofrost.study_run.image_links import datasets_of, link, link_images
+from nofrost.study_state import RUNNING
 
 # All studies of a folder share a cache: what two of them train, DVC trains once.
 CACHE = ".cache"
@@ -30,8 +32,20 @@ _DVC_CONFIG = f"""\
 # Of the project: the graph, and what of a folder of code is no code.
 _COPIED = ("dvc.yaml", ".dvcignore")
 CODE = "components"
-_RUNNING = ".dvc/running"  # is there while an attempt has not written down its time
 _WRITTEN = ".dvc/params.sha256"  # the checksum of params.yaml as it was written here
+
+
+def check_project(folder: Path) -> None:
+    """Check that studies can be run from a folder.
+
+    Raises:
+        UserError: it has no graph or no code, or DVC is not installed.
+    """
+    for name in (*_COPIED, CODE):
+        if not (folder / name).exists():
+            raise UserError(f"{folder} has no {name}: run this in the folder of the project, where dvc.yaml is")
+    if importlib.util.find_spec("dvc") is None:
+        raise UserError("DVC runs a study, and is not installed: pip install 'nofrost[dvc]'")
 
 
 @dataclass(frozen=True)
@@ -41,7 +55,7 @@ class StudyFolder:
     Attributes:
         path: of the folder.
         study: checked, with everything spelled out.
-        project: the folder with dvc.yaml and the code.
+        project: the folder with dvc.yaml and the code, which :func:`check_project` lets pass.
         images: where the images lie that the study looks for at these paths.
     """
 
@@ -77,14 +91,8 @@ class StudyFolder:
         """Write the study, the graph and DVC's settings, and link the images and the code; what is there stays.
 
         Raises:
-            UserError: there is no graph, the folder is another's, its params.yaml was changed by hand, or something
-                else lies in the way.
+            UserError: the folder is another's, its params.yaml was changed by hand, or something else lies in the way.
         """
-        for name in (*_COPIED, CODE):
-            if not (self.project / name).exists():
-                raise UserError(
-                    f"{self.project} has no {name}: run this in the folder of the project, where dvc.yaml is"
-                )
         is_ours = self._check_ownership()
         make_folder(self.path / ".dvc")
         _write(self.path / ".dvc" / "config", _DVC_CONFIG.encode())
@@ -103,9 +111,9 @@ class StudyFolder:
 
     def begin(self) -> int:
         """Note that an attempt begins; return how many were killed before their time was written down."""
-        killed = int((self.path / _RUNNING).is_file())
-        (self.path / _RUNNING).touch()
+        killed = int((self.path / RUNNING).is_file())
         before = self.record()
+        (self.path / RUNNING).touch()
         return killed + (before.killed if before else 0)
 
     def end(self, attempt: Attempt, killed: int) -> None:
@@ -113,7 +121,7 @@ class StudyFolder:
         before = self.record()
         is_done = attempt.exit_code == 0
         with suppress(FileNotFoundError):
-            (self.path / _RUNNING).unlink()
+            (self.path / RUNNING).unlink()
         if before and before.finished:
             if is_done and not attempt.stages:
                 return
