@@ -105,6 +105,7 @@ NO_RESULT_DEPENDS_ON = {
     "ranks.py",
     "rendezvous.py",
     "stopping.py",
+    "study_state.py",
     "telemetry",
 }
 

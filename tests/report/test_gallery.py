@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from nofrost.files import read_json, write_json
 from nofrost.report.gallery import find_studies, gallery_page, write_result_pages
 from nofrost.report.highlights import HIGHLIGHTS, read_highlights
 from nofrost.results import StudyRecord, write_result
+from nofrost.study_state import RUNNING
 from tests.report.study_on_disk import Tree
 
 STUDIES = {
@@ -218,6 +220,23 @@ def test_a_report_older_than_the_last_run_of_its_study_is_left_out_with_a_reason
         find_studies([tmp_path])
 
 
+@pytest.mark.parametrize("has_record", [True, False])
+def test_a_report_whose_study_is_run_again_or_was_killed_is_left_out(
+    papers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], has_record: bool
+) -> None:
+    folder = tmp_path / "b-study"
+    shutil.copytree(papers / "b-study" / "report", folder / "report")
+    if has_record:
+        write_result(folder / "record.json", RECORD)
+    (folder / RUNNING).parent.mkdir()
+    (folder / RUNNING).touch()
+    with pytest.raises(UserError, match="every report is left out"):
+        find_studies([tmp_path])
+    assert f"was killed, as {folder / RUNNING} says: run the study again" in capsys.readouterr().err
+    (folder / RUNNING).unlink()
+    assert [study.name for study in find_studies([tmp_path])] == ["b-study"]
+
+
 def test_the_command_writes_either(papers: Path, tmp_path: Path) -> None:
     def call(*arguments: object) -> str:
         return CliRunner().invoke(cli, ["gallery", *map(str, arguments)], catch_exceptions=False).stdout
@@ -243,3 +262,98 @@ def test_wrong_folders_are_refused_in_a_sentence(papers: Path, tmp_path: Path) -
         write_json(tmp_path / "copy" / HIGHLIGHTS, damaged)
         with pytest.raises(UserError, match="does not hold the highlights of a report: write the report again"):
             find_studies([tmp_path])
+
+
+CLAIM = ("printed", "wang2022-table-3", "claims", 0)
+SVG = '<svg viewBox="0 0 9 9.5" focusable="false">{}</svg>'
+TABLE = {"kind": "table", "caption": "c", "columns": [{"title": "claim", "text": True}], "rows": [[{"text": "t"}]]}
+
+
+def drawing(svg: str) -> list[dict[str, Any]]:
+    return [{"kind": "figure", "caption": "c", "panels": [{"title": "", "svg": svg, "alt": "a"}]}]
+
+
+def image(source: str) -> list[dict[str, Any]]:
+    rows = [["a row", [{"source": source, "alt": "a"}]]]
+    return [{"kind": "pictures", "title": "t", "caption": "c", "rows": rows, "columns": ["c"]}]
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "message"),
+    [
+        ("metrics.json", (*CLAIM, "in_noise"), "maybe", r"printed\.wang2022-table-3\.claims\.0\.in_noise: "),
+        ("metrics.json", (*CLAIM, "in_noise"), None, "in_noise: .*valid boolean, got None"),
+        ("metrics.json", (*CLAIM, "in_noise"), [True], "in_noise: .*valid boolean"),
+        ("metrics.json", (*CLAIM, "text"), 3, r"claims\.0\.text: .*valid string, got 3"),
+        ("metrics.json", (*CLAIM, "text"), None, r"claims\.0\.text: .*valid string"),
+        ("metrics.json", (*CLAIM, "verdict"), "hold", r"claims\.0\.verdict: .*did you mean 'holds'\?"),
+        ("metrics.json", CLAIM, {}, r"key printed\.wang2022-table-3\.claims\.0\.text is missing"),
+        ("metrics.json", ("printed", "wang2022-table-3"), [], "is not a mapping"),
+        ("metrics.json", ("printed",), {}, r"printed has none, where \S+record\.json has wang2022-table-3"),
+        ("metrics.json", (), {}, r"printed has none, where \S+record\.json has wang2022-table-3"),
+        ("metrics.json", (), [], "is not a mapping"),
+        ("record.json", ("config", "name"), "../../evil", r"config\.name: '\.\./\.\./evil' cannot be a name"),
+        ("record.json", ("config", "name"), "a/b", r"config\.name: 'a/b' cannot be a name"),
+        ("record.json", ("config", "title"), None, r"config\.title: "),
+        ("record.json", ("config", "note"), 3, r"config\.note: "),
+        ("record.json", ("config", "runs", "seed"), 3, r"config\.runs\.seed: .*valid list, got 3"),
+        ("record.json", ("config", "runs", "seed"), [], r"config\.runs\.seed: "),
+        ("record.json", ("config", "runs"), None, r"config\.runs: "),
+        ("record.json", ("config", "printed"), ["no-table"], r"config\.printed: .*no printed table .*'no-table'"),
+        (HIGHLIGHTS, ("numbers",), [{**TABLE, "columns": []}], r"numbers\.0: the table has no columns"),
+        (HIGHLIGHTS, ("numbers",), [{**TABLE, "rows": [[]]}], r"numbers\.0: rows\.0 of the table has 0 cells for 1"),
+        (HIGHLIGHTS, ("pictures",), image("https://evil/a.png"), "image in the row 'a row' is not inside the file"),
+        (HIGHLIGHTS, ("figures",), drawing("<svg></svg>"), r"figures\.0: panels\.0\.svg is no drawing.* begin with"),
+        (HIGHLIGHTS, ("figures",), drawing('<svg viewBox="0 0 9" />'), "does not begin with"),
+        (HIGHLIGHTS, ("figures",), drawing(SVG.format("<g>")), "is not XML"),
+        (HIGHLIGHTS, ("figures",), drawing(SVG.format("") + "<p/>"), "is not XML"),
+        *(
+            (HIGHLIGHTS, ("figures",), drawing(SVG.format(markup)), message)
+            for markup, message in {
+                "<script>alert(1)</script>": "has an element 'script'",
+                "<g><foreignObject><p/></foreignObject></g>": "has an element 'foreignObject'",
+                '<a href="#a"/>': "has an element 'a'",
+                "<style>@import 'a.css'</style>": "has an element 'style'",
+                '<image href="https://evil/a.png"/>': "has an element 'image'",
+                '<g xmlns="http://www.w3.org/1999/xhtml"/>': "has an element '{http",
+                '<g ONload="alert(1)"/>': "has an attribute 'ONload'",
+                '<use href="https://evil/a.svg#a"/>': "attribute 'href' refers to something outside",
+                '<use HREF="&#104;ttp://evil"/>': "attribute 'HREF' refers",
+                '<use xmlns:x="http://www.w3.org/1999/xlink" x:href="http://evil"/>': "has an attribute '{http",
+                '<g style="fill: URL(https://evil)"/>': "attribute 'style' refers",
+                '<g style="fill: u\\72l(https://evil)"/>': "attribute 'style' refers",
+                "<g style='background: image-set(\"https://evil\" 1x)'/>": "attribute 'style' refers",
+                "<!-- -->": "has a declaration or a comment",
+                "<?a b?>": "has a declaration or a comment",
+            }.items()
+        ),
+    ],
+)
+def test_a_damaged_report_is_refused_in_a_sentence_that_names_file_and_key(
+    papers: Path, tmp_path: Path, file: str, key: tuple[Any, ...], value: Any, message: str
+) -> None:
+    report, target = tmp_path / "report", tmp_path / "pages"
+    report.mkdir()
+    for each in ("record.json", "metrics.json", HIGHLIGHTS):
+        shutil.copyfile(papers / "b-study" / "report" / each, report / each)
+    content = values = read_json(report / file)
+    for name in key[:-1]:
+        values = values[name]
+    if key:
+        values[key[-1]] = value
+    write_json(report / file, content if key else value)
+    for option in ("--markdown", "--out"):
+        with pytest.raises(UserError, match=message) as error:
+            CliRunner().invoke(cli, ["gallery", str(report), option, str(target)], catch_exceptions=False)
+        assert str(error.value).startswith(f"{report / file}: ")
+        assert str(error.value).endswith(": write the report again")
+        assert list(tmp_path.iterdir()) == [report]
+
+
+def test_a_study_whose_page_would_replace_that_of_all_claims_is_refused(papers: Path, tmp_path: Path) -> None:
+    (study,) = find_studies([papers / "digits"])
+    for name in ("README", "ReadMe"):
+        same = replace(study, config=study.config.model_copy(update={"name": name}))
+        with pytest.raises(UserError, match=f"a study named {name}, whose page would replace README.md"):
+            write_result_pages([same], tmp_path / "pages")
+        assert not list(tmp_path.iterdir())

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from nofrost.report.figures import fault_of_svg
 from nofrost.report.render import to_html
 
 
@@ -75,6 +76,8 @@ def test_drawings_take_their_colours_from_the_page(whole: Any) -> None:
     html = html_of(whole[1])
     drawings = re.findall(r"<svg\b.*?</svg>", html, flags=re.DOTALL)
     assert len(drawings) > 13
+    # A gallery reads them again, as markup.
+    assert [drawing for drawing in drawings if "viewBox" in drawing[:14] and fault_of_svg(drawing)] == []
     assert all(re.findall(r"#[0-9a-f]{6}\b", drawing) == [] for drawing in drawings)
     style = html.split("</style>")[0]
     used = set(re.findall(r"var\((--[a-z0-9-]+)\)", " ".join(drawings)))

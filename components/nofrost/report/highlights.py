@@ -10,16 +10,18 @@ from typing import Any, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from nofrost.config import load_printed
-from nofrost.errors import UserError
+from nofrost.errors import UserError, shortened
 from nofrost.files import read_json, write_json
-from nofrost.report.document import Block, Document, Figure, KeyPoints, Pictures, Section
+from nofrost.report.document import Block, Document, Figure, KeyPoints, Pictures, Section, Table
+from nofrost.report.figures import fault_of_svg
 from nofrost.report.runs import Collected
 
 HIGHLIGHTS = "highlights.json"
 _KINDS: Mapping[str, Any] = {kind.kind: kind for kind in get_args(Block)}
 # In the order in which one of them is looked for.
 _WITH_PICTURES = ("examples", "fooling", "corruptions", "augmentation")
-_COLUMNS = 8
+# As every image of a report begins.
+_PICTURE = "data:image/"
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,38 @@ def read_highlights(path: Path) -> Highlights:
     """Return the highlights in a file.
 
     Raises:
-        UserError: the file is missing or damaged, or has another form.
+        UserError: the file is missing or damaged, has another form, or a page would load or run something of it.
     """
     values = read_json(path)
     try:
-        return Highlights(**{name: [_block(value) for value in values[name]] for name in Highlights.__annotations__})
+        shown = Highlights(**{name: [_block(value) for value in values[name]] for name in Highlights.__annotations__})
     except (KeyError, TypeError, AttributeError, ValidationError):
         raise UserError(f"{path} does not hold the highlights of a report: write the report again") from None
+    for name, blocks in vars(shown).items():
+        for number, block in enumerate(blocks):
+            if fault := _fault(block):
+                raise UserError(f"{path}: {name}.{number}: {fault}: write the report again")
+    return shown
+
+
+def _fault(block: Block) -> str:
+    """Return why a page cannot show a block; empty if it can."""
+    match block:
+        case Table():
+            if not block.columns:
+                return "the table has no columns"
+            for number, row in enumerate(block.rows):
+                if len(row) != len(block.columns):
+                    return f"rows.{number} of the table has {len(row)} cells for {len(block.columns)} columns"
+        case Figure():
+            for number, panel in enumerate(block.panels):
+                if fault := fault_of_svg(panel.svg):
+                    return f"panels.{number}.svg is no drawing of a report ({fault})"
+        case Pictures():
+            for title, pictures in block.rows:
+                if not all(picture.source.startswith(_PICTURE) for picture in pictures):
+                    return f"an image in the row {shortened(title)} is not inside the file"
+    return ""
 
 
 def _as_json(block: Block) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from nofrost.report.figures.accuracy import (
     tradeoff,
 )
 from nofrost.report.figures.bars import Bar, bar_panel
+from nofrost.report.figures.checking import fault_of_svg
 from nofrost.report.figures.distributions import (
     channel_panel,
     gain_and_shift_panels,
@@ -30,6 +31,7 @@ __all__ = [
     "bar_panel",
     "budget_curve",
     "channel_panel",
+    "fault_of_svg",
     "gain_and_shift_panels",
     "mixture_curve",
     "property_histogram",

@@ -5,27 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from nofrost.config import Paper, Printed, find_paper, load_papers, load_printed
 from nofrost.errors import UserError, say
-from nofrost.files import read_json
 from nofrost.report import text
+from nofrost.report.gallery.reported import JudgedClaim, ReportedStudy, read_reported
 from nofrost.report.highlights import HIGHLIGHTS, Highlights, read_highlights
 from nofrost.report.printed_numbers import Verdict
-from nofrost.results import Record, StudyRecord, read_result
+from nofrost.results import StudyRecord, read_result
 from nofrost.stage import RECORD
+from nofrost.study_state import RUNNING
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-
-
-@dataclass(frozen=True)
-class JudgedClaim:
-    """A claim of a paper, and what a study says of it."""
-
-    text: str
-    verdict: Verdict
-    in_noise: bool
 
 
 @dataclass(frozen=True)
@@ -34,13 +26,13 @@ class FinishedStudy:
 
     Attributes:
         folder: that holds report.html.
-        config: the study, as JSON values.
+        config: the study, as far as it is shown.
         claims: by the id of the printed table or figure that they are about.
         record: what it took, of a run that finished; None where it was not run by `nofrost study run`.
     """
 
     folder: Path
-    config: dict[str, Any]
+    config: ReportedStudy
     highlights: Highlights
     claims: dict[str, tuple[JudgedClaim, ...]]
     record: StudyRecord | None
@@ -48,12 +40,12 @@ class FinishedStudy:
     @property
     def name(self) -> str:
         """Name of the study."""
-        return str(self.config["name"])
+        return self.config.name
 
     @property
     def title(self) -> str:
         """Title of the study."""
-        return str(self.config["title"])
+        return self.config.title
 
     @property
     def printed(self) -> list[Printed]:
@@ -118,39 +110,35 @@ def _reports(folder: Path) -> Iterator[Path]:
 
 
 def _read(report: Path) -> FinishedStudy:
-    record, metrics = read_result(Record, report / RECORD), read_json(report / "metrics.json")
-    try:
-        claims = {
-            name: tuple(JudgedClaim(claim["text"], claim["verdict"], claim["in_noise"]) for claim in compared["claims"])
-            for name, compared in metrics.get("printed", {}).items()
-        }
-        config = record.config
-        _ = config["name"], config["title"], config["runs"]["seed"]
-    except (AttributeError, KeyError, TypeError):
-        raise UserError(f"{report} does not hold the report of a study: write the report again") from None
-    if any(claim.verdict not in VERDICTS for judged in claims.values() for claim in judged):
-        raise UserError(f"{report / 'metrics.json'} has a verdict that there is not: write the report again")
-    study_record = report.parent / RECORD if report.name == "report" else None
+    config, claims = read_reported(report)
+    record = _beside(report, RECORD)
     return FinishedStudy(
         folder=report,
         config=config,
         highlights=read_highlights(report / HIGHLIGHTS),
         claims=claims,
-        record=read_result(StudyRecord, study_record) if study_record and study_record.is_file() else None,
+        record=read_result(StudyRecord, record) if record else None,
     )
 
 
+def _beside(report: Path, name: str) -> Path | None:
+    """Return a file of the folder that a study was run in; None where there is none."""
+    path = report.parent / name
+    return path if report.name == "report" and path.is_file() else None
+
+
 def _why_outdated(study: FinishedStudy) -> str:
-    """Return why the report is not of the run that the record beside it is about; empty if it is, or has no record."""
-    if (record := study.record) is None:
-        return ""
-    size, seeds = study.config.get("size"), study.config["runs"]["seed"]
-    ran, reported = (record.study, record.size, record.seeds), (study.name, size, tuple(seeds))
-    if ran != reported:
-        of_run = f"{study.folder.parent / RECORD} of {_in_words(*ran)}"
-        return f"it is of {_in_words(*reported)}, and {of_run}: run the study again"
-    if record.finished is None:
-        return f"its study has not finished since, as {study.folder.parent / RECORD} says: run the study again"
+    """Return why the report may be older than the last run in its folder; empty if it is not, or none was there."""
+    if (record := study.record) is not None:
+        path = study.folder.parent / RECORD
+        ran = (record.study, record.size, record.seeds)
+        reported = (study.name, study.config.size, study.config.seeds)
+        if ran != reported:
+            return f"it is of {_in_words(*reported)}, and {path} of {_in_words(*ran)}: run the study again"
+        if record.finished is None:
+            return f"its study has not finished since, as {path} says: run the study again"
+    if running := _beside(study.folder, RUNNING):
+        return f"a run of its study goes on, or was killed, as {running} says: run the study again"
     return ""
 
 

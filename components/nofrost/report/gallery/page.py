@@ -12,7 +12,8 @@ from nofrost.config import Paper
 from nofrost.report import text
 from nofrost.report.cells import ICONS
 from nofrost.report.document import Block, Column, Figure, Section, Table, numbered, with_own_ids
-from nofrost.report.gallery.finished import VERDICTS, FinishedStudy, JudgedClaim, papers_of
+from nofrost.report.gallery.finished import VERDICTS, FinishedStudy, papers_of
+from nofrost.report.gallery.reported import JudgedClaim
 from nofrost.report.printed_numbers import Verdict
 from nofrost.report.render import from_template
 from nofrost.results import Status
@@ -135,7 +136,7 @@ def counted(studies: Iterable[FinishedStudy]) -> list[Count]:
 
 def facts_of_run(study: FinishedStudy) -> list[tuple[str, str]]:
     """Return size and seeds of a study, and what it took."""
-    facts = [("Size", str(study.config.get("size") or "")), ("Seeds", text.seeds(study.config["runs"]["seed"]))]
+    facts = [("Size", study.config.size or ""), ("Seeds", text.seeds(study.config.seeds))]
     if (record := study.record) is not None:
         shared = record.trainings - len(record.trained)
         without = f"; {shared} of {record.trainings} trainings came from other studies" if shared else ""
@@ -171,7 +172,7 @@ def _exhibit(study: FinishedStudy, blocks: Sequence[Block], folder: Path) -> Exh
         label=", ".join(each.name for each in study.printed) or study.name,
         kicker=study.place or f"Study {study.name}",
         title=study.title,
-        note=str(study.config.get("note", "")),
+        note=study.config.note,
         lead=lead,
         claims=[_claim(claim) for claim in study.judged],
         counts=counted([study]),

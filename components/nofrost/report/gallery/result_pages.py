@@ -15,8 +15,9 @@ from nofrost.report import text
 from nofrost.report.cells import ICONS
 from nofrost.report.document import Figure, Pictures, Section, Table, numbered
 from nofrost.report.figures import standalone_svg
-from nofrost.report.gallery.finished import FinishedStudy, JudgedClaim, papers_of
+from nofrost.report.gallery.finished import FinishedStudy, papers_of
 from nofrost.report.gallery.page import counted, facts_of_run
+from nofrost.report.gallery.reported import JudgedClaim
 from nofrost.report.render import block_as_markdown, escape
 
 WIDTH = 120
@@ -46,8 +47,14 @@ def write_result_pages(studies: Sequence[FinishedStudy], folder: Path) -> list[P
     wrote them.
 
     Raises:
-        UserError: a page or a drawing would replace a file that was not.
+        UserError: a page or a drawing would replace a file that was not, or the page of a study that of all claims.
     """
+    for study in studies:
+        if study.name.casefold() == "readme":
+            raise UserError(
+                f"{study.folder} is the report of a study named {study.name}, whose page would replace README.md, the "
+                "page of all claims: give the study another name, and write the report again"
+            )
     pages = {"README.md": _index(studies)}
     drawings: dict[str, str] = {}
     for study in studies:
@@ -83,9 +90,7 @@ def _page(study: FinishedStudy, drawings: dict[str, str]) -> str:
     blocks = [block for block in study.highlights.numbers if not isinstance(block, Pictures)]
     (section,) = numbered([Section(study.name, study.title, study.title, [*blocks, *study.highlights.figures])])
     parts = [f"# {escape(study.title)}"]
-    parts.append(
-        escape(f"{study.place or 'Study'}: `{study.name}`. {study.config.get('note', '')}").replace(r"\`", "`")
-    )
+    parts.append(escape(f"{study.place or 'Study'}: `{study.name}`. {study.config.note}").replace(r"\`", "`"))
     parts.append("\n".join(f"- **{name}**: {escape(value)}" for name, value in facts_of_run(study)))
     for block in section.blocks:
         if isinstance(block, Figure):
@@ -147,7 +152,7 @@ def _verdict(claim: JudgedClaim) -> str:
 
 
 def _size(study: FinishedStudy) -> str:
-    return f"{study.config.get('size') or ''}, {text.seeds(study.config['runs']['seed'])}".strip(", ")
+    return f"{study.config.size or ''}, {text.seeds(study.config.seeds)}".strip(", ")
 
 
 def _rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
