@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
-from nofrost.cli import main
+from nofrost.cli import cli, main
 from nofrost.config import load_study, study_as_yaml
 from nofrost.tasks import check_study
 
@@ -42,7 +43,12 @@ def with_start(values: dict[str, Any], recipe: str, first: str) -> dict[str, Any
             "unknown recipe in runs.recipe 'all-x': did you mean 'all-n'",
         ),
         ("plan", "tiny", {"sizes": {"tiny": {"recipes": {"all-m": {}}}}}, "sizes.tiny.recipes: 'all-m': did you mean"),
-        ("show", None, {"printed": "zeise2025-table-99"}, "unknown printed table or figure 'zeise2025-table-99'"),
+        (
+            "show",
+            None,
+            {"printed": "zeise2025-table-99"},
+            "mine.yaml: printed: unknown printed table or figure 'zeise2025-table-99'",
+        ),
         (
             "select",
             None,
@@ -50,6 +56,8 @@ def with_start(values: dict[str, Any], recipe: str, first: str) -> dict[str, Any
             "galloway2019-table-1 has no row that is a recipe of",
         ),
         ("plan", "large", {}, "unknown size of study"),
+        ("select", None, {"size": "paper"}, "mine.yaml: size: 'paper' is for a study that is spelled out, such as"),
+        ("show", "small", {"suites": {"adversarial": {"zeise2025": 3}}}, "suites.adversarial.zeise2025: 3 is not a"),
         ("select", "tiny", {"base": "params.yaml"}, "has no sizes: leave out --size 'tiny'"),
     ],
 )
@@ -94,6 +102,20 @@ def test_trainings_that_start_from_one_another_in_a_circle_are_refused(
     monkeypatch.chdir(tmp_path)
     refused(command.split(), "params.yaml: trainings: a circle of starts, ", monkeypatch, capsys)
     assert (tmp_path / "params.yaml").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--size", "", "it is empty: give a text, or leave the option out"),
+        ("--teraflops", "nan", "nan is not a finite number: write one, such as 20"),
+        ("--teraflops", "inf", "inf is not a finite number"),
+    ],
+)
+def test_an_option_without_a_usable_value_is_refused(option: str, value: str, message: str) -> None:
+    result = CliRunner().invoke(cli, ["study", "plan", "digits", f"{option}={value}"])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}': {message}" in result.stderr
 
 
 def refused(

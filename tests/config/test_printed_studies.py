@@ -15,7 +15,7 @@ from nofrost.errors import UserError
 TRAINED = [name for name in printed_names() if any(load_printed(name).trainings())]
 
 
-def study(folder: Path, printed: str | list[str], **changes: Any) -> Study:
+def study(folder: Path, printed: Any, **changes: Any) -> Study:
     values = {
         "name": "mine",
         "title": "mine",
@@ -78,7 +78,9 @@ def test_what_a_row_sets_is_scaled_down_too(tmp_path: Path) -> None:
 
 
 def test_an_architecture_that_the_scale_lacks_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"value in scale\.model\.arch: 'cifar-resnet18'.*known are resnet8"):
+    with pytest.raises(
+        UserError, match=r"mine.yaml: scale\.model\.arch has no value for 'cifar-resnet18', .* for resnet8"
+    ):
         study(tmp_path, "zeise2025-table-1", scale={"model": {"arch": {"resnet8": "resnet8"}}})
 
 
@@ -89,11 +91,29 @@ def test_a_size_changes_the_recipe_of_a_row(tmp_path: Path) -> None:
     assert load_study(path, size="paper").recipes["all-n"].optimiser.lr == 0.1
 
 
-def test_a_study_without_recipes_and_tables_says_what_to_write(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="key recipes must list names of recipes"):
-        study(tmp_path, [])
-    with pytest.raises(UserError, match="unknown printed table or figure 'zeise2025-table-9'"):
-        study(tmp_path, "zeise2025-table-9")
+@pytest.mark.parametrize(
+    ("printed", "expected"),
+    [
+        ([], "key recipes must list names of recipes"),
+        ("zeise2025-table-9", "printed: unknown printed table or figure 'zeise2025-table-9': did you mean"),
+        ("", "printed: unknown printed table or figure '': `nofrost study printed` lists"),
+        (5, "printed: 5 does not name printed tables or figures: write the id of one"),
+        ([5], r"printed: \[5\] does not name printed tables"),
+        ({"a": "b"}, "printed: {'a': 'b'} does not name printed tables"),
+        ("xie2020-figure-4", "printed: xie2020-figure-4 has no row that is trained, .*list some under recipes"),
+    ],
+)
+def test_a_study_without_recipes_and_tables_says_what_to_write(printed: Any, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"mine.yaml: {expected}"):
+        study(tmp_path, printed)
+
+
+def test_the_first_example_of_the_docs_is_whole(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "printed.md").read_text(encoding="utf-8")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    assert load_study(path).size == "paper"
+    assert load_study(path, size="small").dataset.limit == 600
 
 
 class TestStarts:
@@ -114,7 +134,9 @@ class TestStarts:
         ("changes", "expected"),
         [
             ({"starts": ["all-n"]}, "starts: .*all-n.* is not a mapping: write names and recipes"),
-            ({"starts": {"all-n": "zeise2025-all"}}, "unknown recipe 'zeise2025-all'"),
+            ({"starts": {"all-n": "zeise2025-all"}}, "mine.yaml: starts.all-n: unknown recipe 'zeise2025-all'"),
+            ({"starts": {"all-n": None}}, "mine.yaml: starts.all-n is null: write a recipe, .* or starts: null for"),
+            ({"starts": {"all-n": 3}}, "mine.yaml: starts.all-n: 3 is not a name, a path or a mapping"),
             (
                 {"starts": {"all-n": "zeise2025-all-n"}, "recipes": {"all-n-bn-a": "zeise2025-all-n-bn-a"}},
                 "starts stands",
@@ -154,6 +176,15 @@ class TestBase:
         further.write_text(further.read_text() + "sizes: {tiny: {recipes: {all-n: {title: t}}}}\n", encoding="utf-8")
         with pytest.raises(UserError, match=r"unknown name in .*sizes\.tiny\.recipes: 'all-n'"):
             load_study(further, size="tiny")
+
+    def test_one_that_lists_recipes_has_no_starts_of_the_base(self, tmp_path: Path) -> None:
+        study(tmp_path, "zeise2025-table-6", starts={"all-n": "zeise2025-all-n"})
+        path = tmp_path / "further.yaml"
+        path.write_text("base: mine.yaml\nrecipes: {all-n-bn-a: zeise2025-all-n-bn-a}\n", encoding="utf-8")
+        assert list(load_study(path).recipes) == ["all-n-bn-a"]
+        path.write_text("base: mine.yaml\nrecipes: [st]\n", encoding="utf-8")
+        with pytest.raises(UserError, match=r"zeise2025-table-6 has no row .*printed: \[\] leaves out that of a base"):
+            load_study(path)
 
     def test_the_note_of_a_size_follows_that_of_the_study(self, further: Path) -> None:
         assert load_study(further, size="tiny").note == "Table 1. Tiny."

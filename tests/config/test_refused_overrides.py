@@ -124,6 +124,7 @@ STUDY_OVERRIDES = [
     ("suites.adversarial.quick.attacks.pgd-20.norm=l2", "quick.attacks.pgd-20", "set threat.norm instead"),
     ("suites.adversarial.quick.budget_curve.multiples=[1/0]", "budget_curve.multiples.0", "divides by zero"),
     ("suites.adversarial.quick.kind=ood", "suites.adversarial.quick.kind", "'adversarial'", "got 'ood'"),
+    ("size=paper", "a size is not a setting", "choose one of those that the study has with --size"),
     ("scale.schedule.epochs=1", "unknown key 'scale'", "allowed here are"),
     ("recipes.st.phases={two: {schedule: {epoch: 1}}}", "'recipes.st.phases.two.schedule.epoch'", "mean 'epochs'?"),
 ]  # fmt: skip

@@ -50,7 +50,7 @@ def test_a_mapping_has_a_smaller_value_for_that_of_each_recipe() -> None:
     found = {name: small(name, scale) for name in ("xie2020-adv", "xie2020-alp-rmsprop")}
     assert [recipe.attack.setting("steps") for recipe in found.values()] == [4, 2]
     assert [recipe.schedule.batch_size for recipe in found.values()] == [64, 24]
-    with pytest.raises(UserError, match=r"value in scale\.attack\.steps: '10'.*known are 30"):
+    with pytest.raises(UserError, match=r"scale\.attack\.steps has no value for '10', .* only for 30: add"):
         small("xie2020-alp-rmsprop", {"attack": {"steps": {"30": 4}}})
 
 

@@ -22,6 +22,8 @@ SIZES = {
     "small": {"scale": {"model": {"arch": "resnet14"}}},
 }
 
+CHANGED = {"small": {"recipes": {"st": {"title": "t"}}, "suites": {"ood": {"quick": {"max_images": 9}}}}}
+
 
 def study(folder: Path, **changes: Any) -> Path:
     """Write a study like digits, with two recipes and these keys instead."""
@@ -66,6 +68,23 @@ def test_a_study_spelled_out_keeps_its_size_and_has_no_other(tmp_path: Path) -> 
     spelled_out.write_text(study_as_yaml(found), encoding="utf-8")
     with pytest.raises(UserError, match="has no sizes: leave out --size 'small'"):
         load_study(spelled_out, size="small")
+
+
+def test_a_study_whose_base_is_spelled_out_has_not_the_size_of_that(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(study_as_yaml(load_study(study(tmp_path), size="tiny")), encoding="utf-8")
+    further = tmp_path / "further.yaml"
+    further.write_text("base: params.yaml\ndataset: {limit: 90}\n", encoding="utf-8")
+    assert load_study(further).size is None
+    further.write_text("base: params.yaml\nsize: tiny\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"further\.yaml: size: 'tiny' is for a study that is spelled out"):
+        load_study(further)
+
+
+def test_a_size_changes_a_recipe_that_is_listed_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("base: sat\ntitle: own\n", encoding="utf-8")
+    sizes = {"small": {"recipes": {"own": {"optimiser": {"lr": 0.5}}}}}
+    found = load_study(study(tmp_path, recipes=["st", "own.yaml"], sizes=sizes), size="small").recipes["own"]
+    assert (found.title, found.optimiser.lr) == ("own", 0.5)
 
 
 def test_null_takes_a_suite_away_at_a_size_and_none_that_is_away_comes_back(tmp_path: Path) -> None:
@@ -135,6 +154,7 @@ def test_a_study_whose_size_is_overridden_has_none(
     ("changes", "size", "expected"),
     [
         ({}, "smal", r"unknown size of study .*mine.yaml: 'smal': did you mean 'small'\?"),
+        ({}, "", "unknown size of study .*mine.yaml: '': known are paper, small, tiny"),
         ({"sizes": 3}, None, "sizes: 3 is not a mapping"),
         ({"sizes": {"small": 3}}, None, "sizes.small: 3 is not a mapping"),
         ({"sizes": {"large": {}}}, None, "unknown key in .*sizes"),
@@ -144,6 +164,12 @@ def test_a_study_whose_size_is_overridden_has_none(
         ({"sizes": {"small": {"recipes": {"sat": None}}}}, "small", "sizes.small.recipes.sat is null, .*runs.recipe"),
         ({"suites": ["a"], "sizes": {"small": {"suites": {"ood": {}}}}}, "small", r"suites: \['a'\] is not a mapping"),
         ({"sizes": {"small": {"suites": {"ood": {"quik": None}}}}}, "small", "unknown name in .*suites.ood: 'quik'"),
+        ({"recipes": {"st": 3, "sat": "sat"}, "sizes": CHANGED}, "small", "mine.yaml: recipes.st: 3 is not a name"),
+        ({"recipes": {"st": [1], "sat": "sat"}, "sizes": CHANGED}, "small", r"mine.yaml: recipes.st: \[1\] is not a"),
+        ({"recipes": ["st", 3], "sizes": CHANGED}, "small", "mine.yaml: key recipes must list names of recipes"),
+        ({"sizes": {"small": {"recipes": {"st": 3}}}}, "small", "mine.yaml: sizes.small.recipes.st: 3 is not a name"),
+        ({"suites": {"ood": {"quick": 3}}, "sizes": CHANGED}, "small", "mine.yaml: suites.ood.quick: 3 is not a name"),
+        ({"suites": {"ood": "ood-quick"}, "sizes": CHANGED}, "small", "suites.ood maps names to suites"),
         ({"sizes": {"small": {"recipes": ["st"]}}}, "small", "is not a mapping from names of the study"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,16 @@ def not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     return value
 
 
+class FiniteFloatRange(click.FloatRange):
+    """A number within limits. Infinity, and what is not a number, which no limit keeps out, are refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number: write one, such as 20", param, ctx)
+        return number
+
+
 PATH = _NonEmptyPath(path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -60,6 +71,7 @@ study_option = click.option(
 size_option = click.option(
     "--size",
     metavar="SIZE",
+    callback=not_empty,
     help="The size of the study, such as small; `nofrost study list` names those it has. "
     "Default: paper, the study as it stands.",
 )

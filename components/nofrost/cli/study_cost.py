@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nofrost.cli.options import PATH, aligned, emit, json_option, set_option, size_option
+from nofrost.cli.options import PATH, FiniteFloatRange, aligned, emit, json_option, set_option, size_option
 
 if TYPE_CHECKING:
     from nofrost.study_cost import Images, Passes, StudyCost
@@ -36,7 +36,7 @@ HEAD = (
 )
 @click.option(
     "--teraflops",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteFloatRange(min=0, min_open=True),
     default=20.0,
     show_default=True,
     help="Floating-point operations that a GPU really does in a second, in 10^12; for the hours on it.",

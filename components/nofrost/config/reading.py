@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from nofrost.config.base import Schema, merge
 from nofrost.config.recipe import Recipe
-from nofrost.config.sizes import for_other_rows, with_inherited_changes
+from nofrost.config.sizes import check_size, for_other_rows, with_inherited_changes
 from nofrost.config.suite import AdversarialSuite, OodSuite
 from nofrost.config.sweeps import axes_over
 from nofrost.config.validation import error_of_file
@@ -46,30 +46,31 @@ def is_path(name: str) -> bool:
     return name.endswith((".yaml", ".yml")) or os.sep in name
 
 
-def read(kind: Kind, name: object, named_by: tuple[str, ...] = ()) -> dict[str, Any]:
+def read(kind: Kind, name: object, named_by: tuple[str, ...] = (), key: str = "base") -> dict[str, Any]:
     """Return the values of the file of this name or path, merged onto its bases.
 
     Args:
         kind: what the file holds.
         name: a shipped name or a path; inside a file a path is relative to the folder of that file.
         named_by: the files whose ``base:`` led to this one, the nearest last.
+        key: of the nearest file that names this one, for errors.
 
     Raises:
         UserError: there is none, it is not YAML or holds no mapping, has an unknown key or a value of the wrong
             type, or its bases form a circle. A missing key is no error here, as another file may supply it.
     """
+    named_at = f"{named_by[-1]}: {key}: " if named_by else ""
     if not isinstance(name, str | Path):
-        where = f"{_nearest(named_by)}{shortened(name)}"
-        raise UserError(f"{where} does not name a {kind}: write a name or the path of a YAML file")
+        raise UserError(f"{named_at}{shortened(name)} does not name a {kind}: write a name or the path of a YAML file")
     origin = str(name)
     if is_path(origin) and named_by:
         origin = os.path.normpath(Path(named_by[-1]).parent / origin)
     if not is_path(origin):
         if origin not in _shipped_files(kind):
             hint = "a file of your own is named by its path, such as mine.yaml"
-            raise UserError(f"{_nearest(named_by)}{_not_shipped(kind, origin)}; {hint}")
+            raise UserError(f"{named_at}{_not_shipped(kind, origin)}; {hint}")
         return deepcopy(_shipped_values(kind, origin))
-    text = read_text(Path(origin), kind, _nearest(named_by))
+    text = read_text(Path(origin), kind, named_at)
     if _identity(origin) in map(_identity, named_by):
         raise UserError(f"base: leads in a circle, {' -> '.join((*named_by, origin))}: take one of them out")
     if len(named_by) > _MOST_BASES:
@@ -78,6 +79,7 @@ def read(kind: Kind, name: object, named_by: tuple[str, ...] = ()) -> dict[str, 
         )
     values = parse(text, origin)
     if kind == "study":
+        check_size(values, origin)
         values = _with_absolute_paths(values, origin)
     values = on_its_base(kind, values, (*named_by, origin))
     _check(kind, values, origin)
@@ -93,17 +95,25 @@ def _shipped_values(kind: Kind, name: str) -> dict[str, Any]:
     return values
 
 
-def on_its_base(kind: Kind, values: Mapping[str, Any], named_by: tuple[str, ...]) -> dict[str, Any]:
+def on_its_base(kind: Kind, values: Mapping[str, Any], named_by: tuple[str, ...], key: str = "base") -> dict[str, Any]:
     """Return `values` merged onto the file that its key ``base`` names; without that key, `values` itself.
 
-    A study that names printed tables, and no recipes, trains their rows: it has none of the recipes of its base.
+    A study that names printed tables, and no recipes, trains their rows: it has none of the recipes of its base. One
+    that lists recipes has no starts of its base, which belong to rows. The size of a base that is spelled out is not
+    that of a study which changes it.
+
+    Args:
+        key: where in the nearest file of `named_by` the values stand, for errors.
     """
     changes = dict(values)
     if (base := changes.pop("base", None)) is None:
         return changes
-    below = read(kind, base, named_by)
+    below = read(kind, base, named_by, key)
     if kind == "study":
         below = with_inherited_changes(below)
+        below.pop("size", None)
+        if "recipes" in changes:
+            below.pop("starts", None)
         if "printed" in changes and "recipes" not in changes:
             below = for_other_rows(below)
         if "sweep" in changes:
@@ -142,7 +152,7 @@ def read_text(path: Path, kind: str, named_by: str = "") -> str:
 
 
 def _with_absolute_paths(study: dict[str, Any], origin: str) -> dict[str, Any]:
-    """Return the study with its paths of recipes and suites made absolute, as it may be the base of one elsewhere."""
+    """Return the study with all paths in it made absolute, as it may be the base of one elsewhere."""
 
     def absolute(entry: Any) -> Any:
         if isinstance(entry, str) and is_path(entry):
@@ -156,9 +166,7 @@ def _with_absolute_paths(study: dict[str, Any], origin: str) -> dict[str, Any]:
             return {key: absolute(entry) for key, entry in entries.items()}
         return [absolute(entry) for entry in entries] if isinstance(entries, list) else entries
 
-    result = dict(study)
-    if "recipes" in study:
-        result["recipes"] = absolute_entries(study["recipes"])
+    result = {key: absolute_entries(each) if key in ("recipes", "starts") else each for key, each in study.items()}
     suites = study.get("suites")
     if isinstance(suites, dict):
         result["suites"] = {kind: absolute_entries(entries) for kind, entries in suites.items()}
@@ -180,7 +188,3 @@ def _check(kind: Kind, values: dict[str, Any], origin: str) -> None:
 
 def _identity(origin: str) -> Path | str:
     return Path(origin).resolve() if is_path(origin) else origin
-
-
-def _nearest(named_by: tuple[str, ...]) -> str:
-    return f"{named_by[-1]}: " if named_by else ""

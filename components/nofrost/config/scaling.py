@@ -6,7 +6,7 @@ from typing import Any
 from nofrost.config.base import difference, merge
 from nofrost.config.optimisation import ScheduleSpec
 from nofrost.config.recipe import PHASE_KEYS
-from nofrost.errors import unknown
+from nofrost.errors import UserError, shortened
 
 Path = tuple[str, ...]
 
@@ -28,7 +28,7 @@ WHOLE_EPOCHS = ("schedule", "running_statistics_epochs")
 STEPS = ("attack", "steps")
 
 
-def scaled(recipe: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any]:
+def scaled(recipe: Mapping[str, Any], scale: Mapping[str, Any], where: str = "scale") -> dict[str, Any]:
     """Return the recipe with `scale` merged onto it and onto each of its phases, which would otherwise override it.
 
     The largest phase gets the epochs, batch size and image size of `scale`; the others keep their proportion to it.
@@ -42,8 +42,14 @@ def scaled(recipe: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any
 
     Both are mappings as read from files and not validated, since a study may add what a base omits. Values of
     the wrong type are left for the schema to reject.
+
+    Args:
+        where: the file and key of `scale`, for the error.
+
+    Raises:
+        UserError: a mapping for values of recipes lacks that of this one.
     """
-    scale = _for_recipe(scale, recipe)
+    scale = _for_recipe(scale, recipe, where)
     defaults = {key: value for key, value in recipe.items() if key != "phases"}
     result = merge(recipe, _changes(defaults, scale, {}))
     phases = recipe.get("phases")
@@ -58,7 +64,7 @@ def scaled(recipe: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-def _for_recipe(scale: Mapping[str, Any], recipe: Mapping[str, Any], where: str = "scale") -> dict[str, Any]:
+def _for_recipe(scale: Mapping[str, Any], recipe: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return `scale` with the values that its mappings have for those of the recipe."""
     result = dict(scale)
     for key, smaller in scale.items():
@@ -70,7 +76,10 @@ def _for_recipe(scale: Mapping[str, Any], recipe: Mapping[str, Any], where: str 
         elif str(value) in smaller:
             result[key] = smaller[str(value)]
         else:
-            raise unknown(f"value in {where}.{key}:", str(value), smaller)
+            known = f", only for {', '.join(map(str, smaller))}" if smaller else ""
+            raise UserError(
+                f"{where}.{key} has no value for {shortened(str(value))}, which a recipe has{known}: add one there"
+            )
     return result
 
 

@@ -88,12 +88,10 @@ def of_size(study: Mapping[str, Any], origin: str, size: str | None) -> dict[str
         if size is not None:
             raise UserError(f"{origin} has no sizes: leave out --size {shortened(size)}")
         return values
-    size = size or PAPER
+    size = PAPER if size is None else size
     if size not in sizes:
         raise unknown(f"size of study {origin}:", size, sizes)
     changes = dict(sizes[size])
-    if "recipes" in changes and isinstance(recipes := values.get("recipes"), list):
-        values["recipes"] = {name: name for name in recipes if isinstance(name, str)}
     if isinstance(note := values.get("note"), str) and isinstance(changes.get("note"), str):
         changes["note"] = f"{note} {changes['note']}"
     where = f"{origin}: sizes.{size}"
@@ -105,27 +103,35 @@ def of_size(study: Mapping[str, Any], origin: str, size: str | None) -> dict[str
                     f"{where}.recipes.{name} is null, which changes nothing: to train fewer recipes list the others in "
                     f"sizes.{size}.runs.recipe"
                 )
-        values["recipes"] = _laid_over(values.get("recipes"), recipes, f"{where}.recipes")
+        values["recipes"] = _laid_over(values["recipes"], recipes, f"{origin}: recipes", f"{where}.recipes")
     if "sweep" in changes:
-        axes, changed = values.get("sweep") or {}, changes.pop("sweep")
-        if not isinstance(changed, Mapping):
-            raise UserError(f"{where}.sweep: {shortened(changed)} is not a mapping from axes of the study to changes")
-        for name in changed:
-            if name not in axes:
-                raise unknown(f"axis in {where}.sweep:", str(name), axes)
-        values["sweep"] = axes_over(axes, changed)
+        values["sweep"] = _axes(values.get("sweep"), changes.pop("sweep"), f"{where}.sweep")
     if "suites" in changes:
-        kinds, changed = values.get("suites") or {}, changes.pop("suites")
-        if not isinstance(changed, Mapping):
-            raise UserError(f"{where}.suites: {shortened(changed)} is not a mapping: write such as adversarial: ...")
-        if not isinstance(kinds, Mapping):
-            example = "write such as adversarial: {quick: adversarial-quick}"
-            raise UserError(f"{origin}: suites: {shortened(kinds)} is not a mapping from kinds to suites: {example}")
-        laid = {
-            kind: _laid_over(kinds.get(kind, {}), suites, f"{where}.suites.{kind}") for kind, suites in changed.items()
-        }
-        values["suites"] = {**kinds, **laid}
+        values["suites"] = _suites(values.get("suites"), changes.pop("suites"), f"{origin}: suites", f"{where}.suites")
     return {**merge(values, changes), "size": size}
+
+
+def check_size(study: Mapping[str, Any], origin: str) -> None:
+    """Check that a file says of which size it is only where `nofrost study select` has spelled it out in that size.
+
+    Args:
+        study: the keys of the file itself, without those of its base.
+        origin: the file.
+
+    Raises:
+        UserError: it has sizes, which are chosen with --size, or is not spelled out.
+    """
+    if (size := study.get("size")) is None:
+        return
+    where = f"{origin}: size: {shortened(size)}"
+    if "sizes" in study:
+        raise UserError(f"{where} stands beside sizes, of which --size chooses one: leave it out")
+    # `trainings` follows from the other keys, and is written by nobody else.
+    if "base" in study or "trainings" not in study:
+        raise UserError(
+            f"{where} is for a study that is spelled out, such as params.yaml: leave it out, and let `nofrost study "
+            "select` write it with --size"
+        )
 
 
 def differs_in_size(study: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -146,24 +152,61 @@ def _without_place(dataset: Any) -> Any:
     return {name: value for name, value in dataset.items() if name not in _PLACE}
 
 
-def _laid_over(base: Any, changes: Any, where: str) -> Any:
+def _laid_over(base: Mapping[str, Any], changes: Any, base_at: str, changes_at: str) -> dict[str, Any]:
     """Return recipes or suites with changes on top, where a name stands for the file of that name.
 
     Null takes a suite away, and one that is taken away already has no changes, nor has a recipe that only the base of
     the study has.
     """
-    if not isinstance(changes, Mapping) or not isinstance(base, Mapping):
-        raise UserError(f"{where}: {shortened(changes)} is not a mapping from names of the study to changes")
+    if not isinstance(changes, Mapping):
+        raise UserError(f"{changes_at}: {shortened(changes)} is not a mapping from names of the study to changes")
     result = dict(base)
     for name, change in changes.items():
         if name not in base and isinstance(change, Inherited):
             continue
         if name not in base:
-            raise unknown(f"name in {where}:", str(name), base)
+            raise unknown(f"name in {changes_at}:", str(name), base)
         if change is None or base[name] is LEFT_OUT:
             result[name] = LEFT_OUT
             continue
         entry = {"base": name} if base[name] in (None, {}) else base[name]
         entry = {"base": entry} if isinstance(entry, str) else entry
+        for where, each in ((base_at, entry), (changes_at, change)):
+            if not isinstance(each, str | Mapping):
+                raise UserError(
+                    f"{where}.{name}: {shortened(each)} is not a name, a path or a mapping: write one of them"
+                )
         result[name] = merge(entry, change) if isinstance(change, Mapping) else change
+    return result
+
+
+def _axes(axes: Any, changes: Any, where: str) -> Any:
+    """Return the axes of a sweep with those of a size on top; what is no mapping of axes is left to `swept`."""
+    if not isinstance(changes, Mapping):
+        raise UserError(f"{where}: {shortened(changes)} is not a mapping from axes of the study to changes")
+    axes = {} if axes is None else axes
+    if not isinstance(axes, Mapping):
+        return axes
+    for name in changes:
+        if name not in axes:
+            raise unknown(f"axis in {where}:", str(name), axes)
+    return axes_over(axes, changes)
+
+
+def _suites(kinds: Any, changes: Any, kinds_at: str, changes_at: str) -> dict[str, Any]:
+    """Return the suites of a study by kind and name, with changes of a size on top.
+
+    A kind that is no mapping is left to be refused where suites are spelled out.
+    """
+    kinds = {} if kinds is None else kinds
+    if not isinstance(changes, Mapping):
+        raise UserError(f"{changes_at}: {shortened(changes)} is not a mapping: write such as adversarial: ...")
+    if not isinstance(kinds, Mapping):
+        example = "write such as adversarial: {quick: adversarial-quick}"
+        raise UserError(f"{kinds_at}: {shortened(kinds)} is not a mapping from kinds to suites: {example}")
+    result = dict(kinds)
+    for kind, suites in changes.items():
+        base = {} if kinds.get(kind) is None else kinds[kind]
+        if isinstance(base, Mapping):
+            result[kind] = _laid_over(base, suites, f"{kinds_at}.{kind}", f"{changes_at}.{kind}")
     return result

@@ -288,7 +288,7 @@ class Study(OmitEmpty, Settings):
                 rows = ", ".join(run for run, _, _ in printed.trainings())
                 raise ValueError(
                     f"printed: {name} has no row that is a recipe of the study: name recipes after its rows "
-                    f"({rows or 'it has none that is trained'}), or leave it out"
+                    f"({rows or 'it has none that is trained'}), or leave it out; printed: [] leaves out that of a base"
                 )
         return self
 

@@ -54,7 +54,12 @@ class SweepAxis(Schema):
     @field_validator("values", mode="before")
     @classmethod
     def _a_list_labels_itself(cls, values: Any) -> Any:
-        if not isinstance(values, list):
+        if not isinstance(values, list | dict) or not values:
+            raise ValueError(
+                f"{shortened(values)} names no value: write a list, such as [16, 64], or map labels to values, or "
+                "leave the axis out"
+            )
+        if isinstance(values, dict):
             return values
         for value in values:
             if not isinstance(value, int | float | str):
@@ -149,7 +154,7 @@ def names_at_places(names: Iterable[str], places: Mapping[str, Mapping[str, Any]
     of_row: dict[str, list[str]] = {}
     for name, place in places.items():
         of_row.setdefault(place["row"], []).append(name)
-    return [each for name in names for each in of_row.get(name, [name])]
+    return [each for name in names for each in (of_row.get(name, [name]) if isinstance(name, str) else [name])]
 
 
 def _axes(sweep: Any, recipes: Mapping[str, Any], where: str) -> dict[str, SweepAxis]:
