@@ -18,6 +18,7 @@ from nofrost.cli import cli
 from nofrost.config import load_study
 from nofrost.errors import UserError
 from nofrost.files import read_json, write_json
+from nofrost.report.document import Figure
 from nofrost.report.gallery import find_studies, gallery_page, write_result_pages
 from nofrost.report.highlights import HIGHLIGHTS, read_highlights
 from nofrost.results import StudyRecord, write_result
@@ -307,6 +308,7 @@ def image(source: str) -> list[dict[str, Any]]:
         (HIGHLIGHTS, ("figures",), drawing('<svg viewBox="0 0 9" />'), "does not begin with"),
         (HIGHLIGHTS, ("figures",), drawing(SVG.format("<g>")), "is not XML"),
         (HIGHLIGHTS, ("figures",), drawing(SVG.format("") + "<p/>"), "is not XML"),
+        (HIGHLIGHTS, ("figures",), drawing(SVG.format("<text>\ud800</text>")), "is not XML"),
         *(
             (HIGHLIGHTS, ("figures",), drawing(SVG.format(markup)), message)
             for markup, message in {
@@ -348,6 +350,16 @@ def test_a_damaged_report_is_refused_in_a_sentence_that_names_file_and_key(
         assert str(error.value).startswith(f"{report / file}: ")
         assert str(error.value).endswith(": write the report again")
         assert list(tmp_path.iterdir()) == [report]
+
+
+def test_characters_that_no_file_can_hold_are_written_in_letters(papers: Path, tmp_path: Path) -> None:
+    (study,) = find_studies([papers / "digits"])
+    (figure,) = (block for block in study.highlights.figures if isinstance(block, Figure))
+    shown = replace(study.highlights, figures=[replace(figure, legend=[("a\ud800b\x1bc", 0)])])
+    config = study.config.model_copy(update={"note": "a\ud800b\x1bc"})
+    write_result_pages([replace(study, config=config, highlights=shown)], tmp_path)
+    for name in ("digits.md", "figures/digits-figure-1.svg"):
+        assert r"a\ud800b\x1bc" in (tmp_path / name).read_text(encoding="utf-8")
 
 
 def test_a_study_whose_page_would_replace_that_of_all_claims_is_refused(papers: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def fault_of_svg(svg: str) -> str:
         return "it has a declaration or a comment"
     try:
         root = ElementTree.fromstring(svg)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, UnicodeError) as error:
         return f"it is not XML ({error})"
     for element in root.iter():
         if element is not root and element.tag not in _ELEMENTS:

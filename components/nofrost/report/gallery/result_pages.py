@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nofrost.config import find_paper, load_printed, printed_names
-from nofrost.errors import UserError
+from nofrost.errors import UserError, printable
 from nofrost.files import write_text
 from nofrost.report import text
 from nofrost.report.cells import ICONS
@@ -71,7 +71,7 @@ def write_result_pages(studies: Sequence[FinishedStudy], folder: Path) -> list[P
     for path in (*(old_drawings - new_drawings.keys()), *(old_pages - new_pages.keys())):
         path.unlink()
     for path, content in (new_pages | new_drawings).items():
-        write_text(path, content)
+        write_text(path, printable(content, keep="\n"))
     return [folder / name for name in pages]
 
 
