@@ -57,7 +57,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "name": name,
             "title": f"Rows of <{table}>",
             "printed": [table] if table else [],
-            "size": "small",
+            "sizes": {"small": {"note": "A small one."}},
             "recipes": {row: printed[row] for row in rows},
             "runs": {"recipe": rows},
             "suites": {
@@ -68,7 +68,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
         path = folder / name / "study.yaml"
         path.write_text(yaml.safe_dump(values), encoding="utf-8")
-        Tree(folder / name, load_study(path)).report()
+        Tree(folder / name, load_study(path, size="small")).report()
     write_result(folder / "b-study" / "record.json", RECORD)
     return folder
 
