@@ -280,12 +280,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "base": "digits",
         "name": "mine",
         "printed": "wang2022-table-3",
-        "size": "small",
+        "sizes": {"small": {"note": "A small one."}},
         "runs": {"recipe": ["sat", "nofrost"]},
         "suites": {"ood": {"quick": {"base": "ood-quick", "corruptions": ["contrast"]}}},
     }
     study.write_text(yaml.safe_dump(values), encoding="utf-8")
-    return Tree(folder, load_study(study)).report()
+    return Tree(folder, load_study(study, size="small")).report()
 
 
 def test_the_report_has_the_table_the_claims_and_what_is_missing(report: Path) -> None:
