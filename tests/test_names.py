@@ -38,6 +38,7 @@ SHARED_MODULES = {
     "model": "the settings of a model, and the model as an attack sees it",
     "promotion": "the folder, and the class in it",
     "properties": "their settings, and the folder that measures them",
+    "protocol": "how a suite is measured, and what a report says of the suite's",
     "registry": "the class, where the architectures are registered, and Kubeflow's Model Registry",
     "schedule": "that of the learning rate, and the folder of those of studies",
     "stage": "the contract of stages, and the stage in each of their folders",
