@@ -20,6 +20,7 @@ from nofrost.errors import UserError
 from nofrost.files import read_json, write_json
 from nofrost.report.document import Figure
 from nofrost.report.gallery import find_studies, gallery_page, write_result_pages
+from nofrost.report.gallery.reported import JudgedClaim
 from nofrost.report.highlights import HIGHLIGHTS, read_highlights
 from nofrost.results import StudyRecord, write_result
 from nofrost.study_state import RUNNING
@@ -369,3 +370,20 @@ def test_a_study_whose_page_would_replace_that_of_all_claims_is_refused(papers: 
         with pytest.raises(UserError, match=f"a study named {name}, whose page would replace README.md"):
             write_result_pages([same], tmp_path / "pages")
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("verdict", "in_noise", "margins", "words"),
+    [
+        ("holds", False, {"a.b > 1": 2.0}, "holds"),
+        ("does not hold", True, {"a.b > 1": -2.0}, "does not hold, within the noise"),
+        ("not expected at this size", True, {"a.b > 1": 2.0}, "it holds here, within the noise"),
+        ("not expected at this size", False, {"a.b > 1": 2.0, "a.b > 9": 0.0}, "it does not hold here"),
+        ("not measured", False, {}, "not measured"),
+    ],
+)
+def test_a_claim_that_is_not_expected_to_hold_says_whether_it_does(
+    verdict: str, in_noise: bool, margins: dict[str, float], words: str
+) -> None:
+    claim = JudgedClaim.model_validate({"text": "t", "verdict": verdict, "in_noise": in_noise, "margins": margins})
+    assert claim.words == (f"{verdict}: {words}" if words.startswith("it ") else words)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nofrost.cli.options import aligned, emit, json_option
+from nofrost.cli.options import aligned, emit, json_option, not_empty
 
 if TYPE_CHECKING:
     from nofrost.config import Study
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.option(
     "--size",
     metavar="SIZE",
+    callback=not_empty,
     help="Only those with this size, such as small, and what each costs at it, measured here: seconds for each study, "
     "minutes for the largest of the size paper.",
 )

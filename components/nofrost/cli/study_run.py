@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nofrost.cli.options import PATH, aligned, emit, json_option
+from nofrost.cli.options import PATH, aligned, emit, json_option, not_empty
 
 if TYPE_CHECKING:
     from nofrost.config import DatasetSpec, Study
@@ -35,7 +35,10 @@ class StudyOutcome:
 @click.command("run")
 @click.argument("names", nargs=-1, metavar="[NAME|PAPER]...")
 @click.option(
-    "--size", metavar="SIZE", help="Size of the studies: tiny, small or paper. Default: small, if it has sizes."
+    "--size",
+    metavar="SIZE",
+    callback=not_empty,
+    help="Size of the studies: tiny, small or paper. Default: small, if it has sizes.",
 )
 @click.option(
     "--source",

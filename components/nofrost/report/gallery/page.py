@@ -190,5 +190,4 @@ def _is_of_claims(block: Block) -> bool:
 
 def _claim(claim: JudgedClaim) -> ListedClaim:
     status = _STATUS.get(claim.verdict)
-    noise = ", within the noise" if claim.in_noise else ""
-    return ListedClaim(claim.text, f"{claim.verdict}{noise}", "warn" if status and claim.in_noise else status)
+    return ListedClaim(claim.text, claim.words, "warn" if status and claim.in_noise else status)

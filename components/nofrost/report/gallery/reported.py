@@ -29,6 +29,16 @@ class JudgedClaim(_Shown):
     text: str
     verdict: Verdict
     in_noise: bool = Field(strict=True)
+    margins: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """The verdict; where the claim is not expected to hold, whether it does all the same."""
+        noise = ", within the noise" if self.in_noise else ""
+        if self.verdict == "not expected at this size" and self.margins:
+            holds = all(margin > 0 for margin in self.margins.values())
+            return f"{self.verdict}: it {'holds' if holds else 'does not hold'} here{noise}"
+        return f"{self.verdict}{noise}"
 
 
 class ReportedRuns(_Shown):

@@ -24,12 +24,14 @@ WIDTH = 120
 # The first line of each page: only such pages are written anew, or deleted.
 MARK = "<!-- Written by `nofrost gallery`: changes are lost. -->"
 _LIMITS = (
-    "The size of each study stands beside its claims. At the sizes tiny and small networks are narrow, images are some "
-    "thousand and epochs few, where the papers have all of CIFAR-10 or ImageNet. A small study can show whether the "
-    "sign of an effect is there when everything else is equal, and that every row and column of a table can be run by "
-    "its name. It cannot show that a printed number is right or wrong, how large an effect is at the paper's size, or "
-    "that an effect which is missing here is missing there. A verdict *within the noise* rests on a difference that "
-    "another seed may turn round."
+    "The size of each study stands beside its claims. At the sizes tiny and small most networks are narrow, images are "
+    "some thousand and epochs few, where the papers have all of CIFAR-10 or ImageNet: each page lists the settings in "
+    "which its trainings and attacks differ. A small study can show whether the sign of an effect is there when "
+    "everything else is equal, and that every row and column of a table can be run by its name. It cannot show that a "
+    "printed number is right or wrong, how large an effect is at the paper's size, or that an effect which is missing "
+    "here is missing there. A verdict *within the noise* rests on a margin whose 95 % interval, over seeds and test "
+    "images, has zero in it. With one seed it is over test images alone, and another seed may turn round more verdicts "
+    "than those that are marked."
 )
 _VERDICTS = (
     "*Holds* and *does not hold* are decided by the numbers of the study. *Not expected at this size*: the effect is "
@@ -148,7 +150,7 @@ def _anchor(heading: str) -> str:
 
 def _verdict(claim: JudgedClaim) -> str:
     icon = {"holds": f"{ICONS['pass']} ", "does not hold": f"{ICONS['fail']} "}.get(claim.verdict, "")
-    return f"{icon}{claim.verdict}{', within the noise' if claim.in_noise else ''}"
+    return f"{icon}{claim.words}"
 
 
 def _size(study: FinishedStudy) -> str:
