@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
@@ -40,9 +43,20 @@ def local_store(tmp_path: Path) -> Store:
 def moto_endpoint() -> Iterator[str]:
     """moto: S3 over HTTP, which does not check signatures. It has a bucket called "bucket"."""
     server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-    served = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    served.start()
-    url = "http://{}:{}".format(*served.get_host_and_port())
+    from werkzeug.serving import make_server
+
+    app, lock = server.DomainDispatcherApplication(server.create_backend_app), threading.Lock()
+
+    def with_whole_conditions(environ: dict[str, Any], start_response: Any) -> Any:
+        """Answer a request; one with a condition alone: between its check and its write moto lets others in."""
+        is_conditional = not {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"}.isdisjoint(environ)
+        with lock if is_conditional else nullcontext():
+            return app(environ, start_response)
+
+    served = make_server("127.0.0.1", 0, with_whole_conditions, threaded=True)
+    thread = threading.Thread(target=served.serve_forever, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{served.server_port}"
     signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=testing/20000101/us-east-1/s3/aws4_request"}
     urlopen(Request(f"{url}/bucket", headers=signed, method="PUT")).close()
     from botocore.loaders import JSONFileLoader
@@ -52,7 +66,9 @@ def moto_endpoint() -> Iterator[str]:
         read = cache(JSONFileLoader().load_file)
         patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
         yield url
-    served.stop()
+    served.shutdown()
+    thread.join()
+    served.server_close()
 
 
 @pytest.fixture
