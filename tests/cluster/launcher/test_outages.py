@@ -131,10 +131,11 @@ def test_a_server_that_starts_again_and_refuses_everything(
     said = hear()
     end = launched.start()
     launched.run()
-    launched.server.stop()
+    # Refused before the connections are gone, too: of a silence the launcher says the first reason alone.
     launched.server.is_starting = True
-    launched.server.start()
     wait_until(lambda: "is forbidden" in said.getvalue())
+    launched.server.stop()
+    launched.server.start()
     launched.wait_for_looks()
     launched.server.is_starting = False
     launched.succeed()
