@@ -260,6 +260,13 @@ class Printed(OmitEmpty, Schema):
         (name, _), (other, settings) = (of_column, of_row) if heading.recipe else (of_row, of_column)
         return f"{name}-{other}" if settings else name
 
+    def runs_of(self, row: str) -> set[str]:
+        """Return the recipes of a study that a row belongs to, also in a table that prints no columns."""
+        entry = self.rows[row]
+        if not self.columns and entry.recipe:
+            return {entry.run or row}
+        return {name for column in self.columns if (name := self.run_of(row, column)) is not None}
+
     def trainings(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Yield the trainings that the table is about: name of the recipe in a study, shipped recipe, settings."""
         found: dict[str, tuple[str, dict[str, Any]]] = {}

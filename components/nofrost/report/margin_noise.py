@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist, fmean, stdev
+from statistics import NormalDist, fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.report.measurement import Measured
+from nofrost.statistics import mean_interval
 
 NORMAL_95 = NormalDist().inv_cdf(0.975)
 Term = tuple[float, Sequence[Measured]]
@@ -39,11 +40,8 @@ def _by_seed(terms: Sequence[Term]) -> Sequence[Sequence[tuple[float, Measured]]
 
 
 def _student(values: Sequence[float]) -> float:
-    if len(values) == 1:
-        return 0.0
-    from scipy.special import stdtrit
-
-    return float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
+    *_, low, high = mean_interval(np.array(values, dtype=np.float64))
+    return 0.0 if low is None or high is None else (high - low) / 2
 
 
 def _error_over_images(terms: Sequence[Term]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -84,9 +84,21 @@ class DecidedClaim:
     reason: str = ""
 
     @property
-    def holds(self) -> bool:
-        """Whether every inequality holds, expected or not."""
-        return bool(self.margins) and all(margin > 0 for _, margin in self.margins)
+    def remark(self) -> str:
+        """What is to be said of the verdict."""
+        return remark_on(self.verdict, [margin for _, margin in self.margins], self.in_noise)
+
+
+def remark_on(verdict: Verdict, margins: Collection[float], in_noise: bool) -> str:
+    """Return what is to be said of a verdict: of a claim that is not expected to hold, whether it does all the same."""
+    noise = "within the noise" if in_noise else ""
+    if verdict != "not expected at this size" or not margins:
+        return noise
+    return f"it {'holds' if _all_hold(margins) else 'does not hold'} here{', ' + noise if noise else ''}"
+
+
+def _all_hold(margins: Collection[float]) -> bool:
+    return all(margin > 0 for margin in margins)
 
 
 class PrintedComparison:
@@ -241,7 +253,7 @@ class PrintedComparison:
             missing = next(value for value in _values(claim) if not self._is_measured(value))
             return DecidedClaim(claim, "not measured", reason=f"{missing}: {reason}")
         margins = [(each, each.margin(lambda value: measured[value].value)) for each in claim.inequalities]
-        holds = all(margin > 0 for _, margin in margins)
+        holds = _all_hold([margin for _, margin in margins])
         deciding = [
             abs(margin) < half_width(list(self._terms(inequality)))
             for inequality, margin in margins

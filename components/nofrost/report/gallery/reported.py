@@ -13,7 +13,7 @@ from nofrost.config.base import Name, Schema
 from nofrost.config.validation import sentence
 from nofrost.errors import UserError, shortened
 from nofrost.files import read_json
-from nofrost.report.printed_numbers import Verdict
+from nofrost.report.printed_numbers import Verdict, remark_on
 from nofrost.report.text import listed
 from nofrost.results import Record, read_result
 from nofrost.stage import RECORD
@@ -33,12 +33,9 @@ class JudgedClaim(_Shown):
 
     @property
     def words(self) -> str:
-        """The verdict; where the claim is not expected to hold, whether it does all the same."""
-        noise = ", within the noise" if self.in_noise else ""
-        if self.verdict == "not expected at this size" and self.margins:
-            holds = all(margin > 0 for margin in self.margins.values())
-            return f"{self.verdict}: it {'holds' if holds else 'does not hold'} here{noise}"
-        return f"{self.verdict}{noise}"
+        """The verdict, with what is to be said of it."""
+        remark = remark_on(self.verdict, self.margins.values(), self.in_noise)
+        return f"{self.verdict}{': ' if remark.startswith('it ') else ', '}{remark}" if remark else self.verdict
 
 
 class ReportedRuns(_Shown):

@@ -88,9 +88,7 @@ def _heading(table: Printed, column: str) -> str:
 
 def _row_cell(comparison: PrintedComparison, collected: Collected, row: str) -> Cell:
     entry = comparison.printed.rows[row]
-    names = {comparison.printed.run_of(row, column) for column in comparison.printed.columns}
-    if not comparison.printed.columns and entry.recipe:
-        names = {entry.run or row}
+    names = comparison.printed.runs_of(row)
     run = [recipe for recipe in collected.recipes if recipe.name in names]
     if entry.difference_of:
         note = f"{entry.difference_of[0]} less {entry.difference_of[1]}"
@@ -235,11 +233,8 @@ def _claims(comparison: PrintedComparison) -> Table:
 
 
 def _verdict(decision: DecidedClaim) -> Cell:
-    noise = "within the noise" if decision.in_noise else ""
-    if decision.verdict == "not expected at this size":
-        noise = f"it {'holds' if decision.holds else 'does not hold'} here{', ' + noise if noise else ''}"
     status = _STATUS.get(decision.verdict)
-    return Cell(decision.verdict, small=noise, status="warn" if status and decision.in_noise else status)
+    return Cell(decision.verdict, small=decision.remark, status="warn" if status and decision.in_noise else status)
 
 
 def _grounds(decision: DecidedClaim) -> Cell:

@@ -1,6 +1,6 @@
 """In which settings the trainings and attacks of a study differ from those of the printed numbers beside it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nofrost.config import (
@@ -16,13 +16,13 @@ from nofrost.config import (
     shipped_names,
 )
 from nofrost.config.base import dotted
+from nofrost.config.sizes import PAPER, differs_in_size
 from nofrost.report import text
 from nofrost.report.measurement import study_suite
 from nofrost.report.runs import WORST_CASE
 
 # Words of a recipe, which change no number.
 _WORDS = ("title", "citation", "note")
-_PAPER = "paper"
 
 
 def changed_attacks(table: Printed, study: Study) -> Iterator[str]:
@@ -62,18 +62,10 @@ def changed_trainings(table: Printed, study: Study) -> Iterator[str]:
 
 def has_printed_settings(study: Study) -> bool:
     """Return whether a study is one of the size paper, or differs from this in its seeds alone."""
-    if study.size in (None, _PAPER) or study.name not in shipped_names("study"):
-        return study.size == _PAPER
-    return _without_seeds(study) == _without_seeds(load_study(study.name, size=_PAPER))
-
-
-def _without_seeds(study: Study) -> dict[str, Any]:
-    """Return what makes the numbers of a study, other than its seeds and the place of its images."""
-    values = study.as_json()
-    for dataset in (values["dataset"], *values.get("datasets", {}).values()):
-        dataset.pop("path", None)
-    values["runs"].pop("seed")
-    return {key: value for key, value in values.items() if key not in ("size", "note", "trainings")}
+    if study.size in (None, PAPER) or study.name not in shipped_names("study"):
+        return study.size == PAPER
+    ours, theirs = study.as_json(), load_study(study.name, size=PAPER).as_json()
+    return not differs_in_size({**ours, "runs": {**ours["runs"], "seed": theirs["runs"]["seed"]}}, theirs)
 
 
 def _by_row(study: Study) -> dict[str, list[Recipe]]:
@@ -87,14 +79,13 @@ def _by_row(study: Study) -> dict[str, list[Recipe]]:
 
 def _differences(ours: Recipe, theirs: Recipe) -> list[str]:
     """Return in which settings a recipe differs; of a phase, those in which the recipe itself does not do so alike."""
-    now, before = (dict(dotted(recipe.spelled_out())) for recipe in (ours, theirs))
-    changed = {key: (now.get(key), before.get(key)) for key in {**before, **now} if now.get(key) != before.get(key)}
-    found = []
-    for key, (used, printed) in changed.items():
-        phase, of_phase = key.split(".")[0] == "phases", ".".join(key.split(".")[2:])
-        if key.rpartition(".")[2] not in _WORDS and not (phase and changed.get(of_phase) == (used, printed)):
-            found.append(f"{key} {_setting(used)} instead of {_setting(printed)}")
-    return found
+    changed = _changed(*(dict(dotted(recipe.spelled_out())) for recipe in (ours, theirs)))
+    found = {}
+    for key, values in changed.items():
+        section, _, of_phase = (*key.split(".", 2), "", "")[:3]
+        if key.rpartition(".")[2] not in _WORDS and not (section == "phases" and changed.get(of_phase) == values):
+            found[key] = values
+    return _told(found)
 
 
 def _changes(theirs: AdversarialSuite, ours: AdversarialSuite, column: PrintedColumn) -> list[str]:
@@ -105,9 +96,17 @@ def _changes(theirs: AdversarialSuite, ours: AdversarialSuite, column: PrintedCo
         return changes
     if name not in theirs.attacks or name not in ours.attacks:
         return []
-    before, now = theirs.attacks[name].as_json(), ours.attacks[name].as_json()
-    keys: Sequence[str] = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    return [*changes, *(f"{key} {_setting(now.get(key))} instead of {_setting(before.get(key))}" for key in keys)]
+    return [*changes, *_told(_changed(ours.attacks[name].as_json(), theirs.attacks[name].as_json()))]
+
+
+def _changed(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ by their keys, ours first."""
+    keys = {**theirs, **ours}
+    return {key: (ours.get(key), theirs.get(key)) for key in keys if ours.get(key) != theirs.get(key)}
+
+
+def _told(changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    return [f"{key} {_setting(used)} instead of {_setting(printed)}" for key, (used, printed) in changed.items()]
 
 
 def _setting(value: object) -> str:
