@@ -11,11 +11,12 @@ from click.testing import CliRunner
 from nofrost.cli import cli
 from nofrost.config import AdversarialSuite, DatasetSpec, Recipe, load_recipe, load_study, load_suite
 from nofrost.errors import UserError
-from nofrost.models import Mixture
+from nofrost.models import Classifier, Mixture
 from nofrost.study_cost import (
     Images,
     Passes,
     Speed,
+    Speeds,
     passes_of_image,
     passes_of_selection,
     passes_of_suite,
@@ -155,3 +156,22 @@ def test_a_training_that_starts_from_another_does_not_pay_for_its_phases() -> No
     first, then = study_cost(study).runs
     assert (first.start, then.start) == ("", "zeise2025-all-n")
     assert first.epochs == then.epochs == recipes[both[0]].schedule.epochs
+
+
+def test_networks_that_studies_have_in_common_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[tuple[int, int]] = []
+
+    def speed(model: Classifier) -> Speed:
+        measured.append((model.signature.channels, model.signature.image_size[0]))
+        return Speed(1e-3, 2e-3, 1e6)
+
+    monkeypatch.setattr("nofrost.study_cost.cost.measured_speed", speed)
+    study = load_study("digits", ["runs.recipe=[st]"])
+    speeds: Speeds = {}
+    first = study_cost(study, speeds=speeds)
+    count = len(measured)
+    assert study_cost(study, speeds=speeds) == first
+    assert len(measured) == count == len(speeds)
+    # Of other images it is another network.
+    study_cost(load_study("digits", ["runs.recipe=[st]", "dataset.source=cifar10"]), speeds=speeds)
+    assert len(measured) > count

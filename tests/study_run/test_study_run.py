@@ -235,7 +235,7 @@ def run(*arguments: str) -> tuple[int, Any, str]:
 
 def my_study(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the file of a study on digits, which takes 7 minutes."""
-    monkeypatch.setattr("nofrost.study_cost.study_cost", lambda study: SimpleNamespace(minutes=7.0))
+    monkeypatch.setattr("nofrost.study_cost.study_cost", lambda study, speeds: SimpleNamespace(minutes=7.0))
     path = project / "mine.yaml"
     path.write_text(yaml.safe_dump({"base": "digits", "name": "mine"}), encoding="utf-8")
     return path
@@ -342,7 +342,7 @@ def test_a_request_to_stop_ends_all_studies_also_where_the_record_cannot_be_writ
 
 def test_all_sources_are_downloaded_that_can_be(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
-    monkeypatch.setattr("nofrost.cli.study_run._planned_minutes", lambda folder: 0.0)
+    monkeypatch.setattr("nofrost.cli.study_run._planned_minutes", lambda folder, speeds: 0.0)
     mine = project / "mnist"
     mine.mkdir()
     studies = []

@@ -40,7 +40,8 @@ def study_list(paper: str | None, size: str | None, as_json: bool) -> None:
     if size is not None and size not in (known := set().union(*sizes.values())):
         raise unknown("size", size, known)
     studies = {name: load_study(name, size=size) for name in sizes if size is None or size in sizes[name]}
-    listed = {name: study for name, study in studies.items() if reference in references(study)}
+    papers = {name: references(study) for name, study in studies.items()}
+    listed = {name: study for name, study in studies.items() if reference in papers[name]}
     costs = _costs(listed) if size else {}
     values: dict[str, dict[str, Any]] = {
         name: {
@@ -50,7 +51,7 @@ def study_list(paper: str | None, size: str | None, as_json: bool) -> None:
             "sizes": sizes[name],
             "trainings": len(study.runs.recipe) * len(study.runs.seed),
             "sources": sorted({study.dataset.source, *(each.source for each in study.datasets.values())}),
-            "papers": references(study),
+            "papers": papers[name],
             **(_totals(costs[name]) if size else {}),
         }
         for name, study in listed.items()
@@ -81,14 +82,15 @@ def references(study: Study) -> str:
 def _costs(studies: dict[str, Study]) -> dict[str, StudyCost | None]:
     """Return what studies cost; None where the number of images is not known before they are prepared."""
     from nofrost.errors import UserError
-    from nofrost.study_cost import study_cost
+    from nofrost.study_cost import Speeds, study_cost
     from nofrost.telemetry import progress
 
     costs: dict[str, StudyCost | None] = {}
+    speeds: Speeds = {}
     with progress("cost of studies", total=len(studies)) as bar:
         for name, study in studies.items():
             try:
-                costs[name] = study_cost(study)
+                costs[name] = study_cost(study, speeds=speeds)
             except UserError:
                 costs[name] = None
             bar.advance()

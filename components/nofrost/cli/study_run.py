@@ -14,6 +14,7 @@ from nofrost.cli.options import PATH, aligned, emit, json_option, not_empty
 
 if TYPE_CHECKING:
     from nofrost.config import DatasetSpec, Study
+    from nofrost.study_cost import Speeds
     from nofrost.study_run import Attempt, StudyFolder
 
 
@@ -97,7 +98,8 @@ def study_run(
     for name, study in studies.items():
         images = image_places(study, places, out / ".source" if download else None)
         folders.append(StudyFolder(out / name, study, Path.cwd(), images))
-    minutes = {folder.study.name: _planned_minutes(folder) for folder in folders}
+    speeds: Speeds = {}
+    minutes = {folder.study.name: _planned_minutes(folder, speeds) for folder in folders}
     began = time.monotonic()
     outcomes = []
     for number, folder in enumerate(folders, 1):
@@ -180,15 +182,19 @@ def _keys(dataset: DatasetSpec) -> set[str]:
     return set(type(resolve_source(dataset)).model_fields)
 
 
-def _planned_minutes(folder: StudyFolder) -> float:
-    """Return what a study takes by `nofrost study plan`; 0 where it is finished, or cannot be run."""
+def _planned_minutes(folder: StudyFolder, speeds: Speeds) -> float:
+    """Return what a study takes by `nofrost study plan`; 0 where it is finished, or cannot be run.
+
+    Args:
+        speeds: of networks that studies have in common; those that are measured here are added.
+    """
     from nofrost.errors import UserError
     from nofrost.study_cost import study_cost
 
     try:
         if ((record := folder.record()) and record.finished) or folder.absent():
             return 0.0
-        return study_cost(folder.study).minutes
+        return study_cost(folder.study, speeds=speeds).minutes
     except UserError:  # the number of images is not known before they are prepared
         return 0.0
 

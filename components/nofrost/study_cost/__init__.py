@@ -6,7 +6,7 @@ model properties, further test sets, and that attacks spare images which are wro
 early (FAT) is counted as for an untrained network, for which it needs the fewest steps.
 """
 
-from nofrost.study_cost.cost import RunCost, StudyCost, study_cost
+from nofrost.study_cost.cost import RunCost, Speeds, StudyCost, study_cost
 from nofrost.study_cost.dataset_images import Images, published_images
 from nofrost.study_cost.passes import Passes, passes_of_image, passes_of_selection, passes_of_suite
 from nofrost.study_cost.speed import Speed
@@ -16,6 +16,7 @@ __all__ = [
     "Passes",
     "RunCost",
     "Speed",
+    "Speeds",
     "StudyCost",
     "passes_of_image",
     "passes_of_selection",

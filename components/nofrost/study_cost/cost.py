@@ -15,6 +15,8 @@ from nofrost.study_cost.speed import Speed, measured_speed
 from nofrost.train import find_starts
 
 TERAFLOPS = 20.0
+Speeds = dict[tuple[Any, ...], Speed]
+"""The speeds that were measured, by the settings of a network and its images."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,16 @@ class StudyCost:
         return {**asdict(self), "runs": [asdict(run) for run in self.runs], **totals}
 
 
-def study_cost(study: Study, manifest: Manifest | None = None, teraflops: float = TERAFLOPS) -> StudyCost:
+def study_cost(
+    study: Study, manifest: Manifest | None = None, teraflops: float = TERAFLOPS, speeds: Speeds | None = None
+) -> StudyCost:
     """Return what a study costs.
 
     Args:
         manifest: of its dataset where that is prepared; None takes the published numbers of images, as for further
             datasets.
         teraflops: floating-point operations that a GPU does in a second, in 10^12.
+        speeds: of other studies; those that are measured here are added. None measures all of this one.
 
     Raises:
         UserError: the number of images is not known before the dataset is prepared.
@@ -91,7 +96,7 @@ def study_cost(study: Study, manifest: Manifest | None = None, teraflops: float 
     further = {name: published_images(spec) for name, spec in study.datasets.items()}
     by_dataset = {"": images_of(manifest) if manifest else published_images(study.dataset), **further}
     first = find_starts(study.recipes, study.runs.by_dataset.values())
-    speeds: dict[tuple[Any, ...], Speed] = {}
+    speeds = {} if speeds is None else speeds
     evaluations: dict[tuple[Mixture | None, str], dict[str, Passes]] = {}
     runs = []
     for dataset, name in [(dataset, name) for dataset, names in study.runs.by_dataset.items() for name in names]:
@@ -128,7 +133,7 @@ def _passes_of_training(phase: Recipe, images: Images) -> Passes:
     return passes_of_image(phase) * (images.train * epochs) + passes_of_selection(phase) * measured
 
 
-def _speed(phase: Recipe, images: Images, known: dict[tuple[Any, ...], Speed]) -> Speed:
+def _speed(phase: Recipe, images: Images, known: Speeds) -> Speed:
     """Return the speed of the network of a phase at the size of its images, measured once for each of them."""
     side = phase.views.image_size
     size = (side, side) if side else images.size
@@ -138,7 +143,7 @@ def _speed(phase: Recipe, images: Images, known: dict[tuple[Any, ...], Speed]) -
         for key, value in phase.model.model_dump(include=set(Architecture.model_fields)).items()
         if not key.startswith("mixture_")
     }
-    if (key := (*settings.values(), size)) not in known:
+    if (key := (*settings.values(), size, images.classes, images.channels)) not in known:
         model = create_model(**settings, num_classes=images.classes, image_size=size, channels=images.channels)
         known[key] = measured_speed(model.to(default_device()))
     return known[key]
