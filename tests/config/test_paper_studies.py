@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nofrost.config import AdversarialSuite, Printed, Study, load_printed, load_study, printed_names, study_sizes
+from nofrost.config.image_subset import ImageSubset
 from nofrost.config.reading import shipped_names
 from nofrost.config.sizes import SIZES
 from nofrost.report.measurement import CORRUPTIONS, study_suite
@@ -63,6 +64,17 @@ def test_a_study_is_planned_in_every_size_with_the_same_rows(name: str) -> None:
             planned.append(study.runs)
         suites = study.suites.by_key.values()
         assert (max(suite.max_images or 10**9 for suite in suites) <= 16) == (size == "tiny")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("size", SIZES)
+def test_a_size_measures_no_property_that_the_study_itself_does_not(name: str, size: str) -> None:
+    printed, sized = (load(name, size=each).suites.adversarial for each in ("paper", size))
+    for suite in sized.keys() & printed.keys():
+        measured, wanted = (
+            {key for key, value in suites[suite].properties or () if value} for suites in (sized, printed)
+        )
+        assert measured <= {*wanted, *ImageSubset.model_fields}, suite
 
 
 @pytest.mark.parametrize("name", STUDIES)

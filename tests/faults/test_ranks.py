@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from nofrost.rendezvous import HEARTBEAT_S, LOST_AFTER
+
 SEED, KILLS = os.environ.get("NOFROST_SEED", "0"), int(os.environ.get("NOFROST_KILLS", "4"))
 # A process waits ten minutes for one that never comes, as one does not that is killed before it has joined; torchrun
-# would end it. It says after 20 seconds what it waits for.
-ENDED_AFTER_S = 40.0
+# would end it. One that has joined is lost after LOST_AFTER heartbeats, which ends the other: it is given longer.
+ENDED_AFTER_S = (LOST_AFTER + 20) * HEARTBEAT_S
 Contents = Callable[[Path], dict[str, bytes]]
 
 
@@ -33,7 +35,7 @@ def ranks(arguments: list[str], *jobs: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300 + 60 * KILLS)
+@pytest.mark.timeout(300 + 90 * KILLS)
 def test_ranks_that_are_killed(world: Any, content: Contents, tmp_path: Path) -> None:
     out = tmp_path / "work/out"
     command = world.commands["train"](out)
