@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nofrost.cli.options import aligned, emit, json_option, not_empty, stage_options, store_option
+from nofrost.cli.options import FiniteFloatRange, aligned, emit, json_option, not_empty, stage_options, store_option
 from pipelines.cli.shared_options import (
     AUGMENT_SHARDS,
     CA_CERT,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @SERVICE_ACCOUNT
 @PIPELINE_ROOT
 @click.option("--wait", "wait_for", is_flag=True, help="Wait for the run, and exit with 1 if it fails.")
-@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait with --wait. Default: forever.")
+@click.option("--timeout", type=FiniteFloatRange(min=0), help="Seconds to wait with --wait. Default: forever.")
 @click.option(
     "--split",
     metavar="[N]",

@@ -15,6 +15,7 @@ import yaml
 from click.testing import CliRunner
 
 from nofrost.cli import cli, main
+from pipelines.cli import pipelines
 
 STAGES = ("prepare", "augment", "train", "evaluate", "report")
 EVALUATE = ("evaluate", "--suite", "ood-quick", "--dataset", "d", "--checkpoint", "c", "--out", "o")
@@ -40,8 +41,8 @@ def walk(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]
     return found
 
 
-def command_at(path: tuple[str, ...]) -> click.Command:
-    command: click.Command = cli
+def command_at(path: tuple[str, ...], group: click.Command = cli) -> click.Command:
+    command = group
     for name in path:
         assert isinstance(command, click.Group)
         command = command.commands[name]
@@ -64,6 +65,23 @@ def test_the_help_of_every_command_explains_it_and_all_of_its_options(path: tupl
             assert parameter.help, f"{parameter.name} of {path} is not explained"
     if path[0] in STAGES:
         assert "Example: nofrost" in result.output
+
+
+def numbers() -> list[tuple[str, click.Option]]:
+    """Return the options of all commands that take a number with a fraction."""
+    groups = {"nofrost": cli, "pipelines": pipelines}
+    named = {(name, *path): command_at(path, group) for name, group in groups.items() for path in walk(group)}
+    options = [(" ".join(path), each) for path, command in named.items() for each in command.params]
+    return [
+        (path, each) for path, each in options if isinstance(each, click.Option) and each.type.name.startswith("float")
+    ]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize(("path", "option"), numbers(), ids=lambda value: getattr(value, "name", value))
+def test_no_command_takes_a_number_that_is_not_finite(path: str, option: click.Option, value: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"is not (a finite number|in the range)"):
+        option.type.convert(value, option, None)
 
 
 def test_help_imports_neither_torch_nor_anything_else_that_is_heavy() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nofrost.cli.options import PATH, emit, json_option, open_store, store_option
+from nofrost.cli.options import PATH, FiniteFloatRange, emit, json_option, open_store, store_option
 from nofrost.errors import UserError, printable, remark
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def store_verify(refs: tuple[str, ...], store_url: str | None, as_json: bool) ->
 @click.option(
     "--older-than",
     "hours",
-    type=click.FloatRange(min=0),
+    type=FiniteFloatRange(min=0),
     default=24.0,
     show_default=True,
     metavar="HOURS",

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from nofrost.cli.options import PATH, data_option, emit, json_option
+from nofrost.cli.options import PATH, FiniteFloatRange, data_option, emit, json_option
 from nofrost.cluster.job.kinds import BackendChoice
 from nofrost.errors import UserError, printable, remark
 
@@ -140,7 +140,7 @@ def task_log(job: str, store: str) -> None:
 @click.option(
     "--older-than",
     "hours",
-    type=click.FloatRange(min=0),
+    type=FiniteFloatRange(min=0),
     default=24.0,
     show_default=True,
     metavar="HOURS",

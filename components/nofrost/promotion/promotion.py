@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from nofrost.config import as_yaml, parse_study, study_as_yaml
+from nofrost.config.base import dotted
 from nofrost.errors import UserError
 from nofrost.files import write_text
 from nofrost.promotion import dvc_files as files
@@ -204,12 +205,12 @@ def _differing_params(
     used: dict[str, Any] = {}
     for entry in entries.values():
         used |= entry.get("params", {}).get("params.yaml", {})
-    differences = list(_differences(_flatten(files.params_here(project, sorted(used))), _flatten(used)))
+    differences = list(_differences(dict(dotted(files.params_here(project, sorted(used)))), dict(dotted(used))))
     if not differences:
         # Equal parameters are not enough: dvc.yaml may lack a stage for the study here, such as that of another recipe.
         params = files.params_here(project)
         if not set(entries) <= checkout.stage_names(project, params):
-            differences = list(_differences(_flatten(params), _flatten(study)))
+            differences = list(_differences(dict(dotted(params)), dict(dotted(study))))
     return tuple((key, here or "nothing", there or "nothing") for key, here, there in sorted(differences))
 
 
@@ -227,16 +228,6 @@ def _differences(before: Mapping[K, Any], after: Mapping[K, Any]) -> Iterator[tu
             yield key, _text(before[key]) if key in before else None, _text(after[key]) if key in after else None
 
 
-def _flatten(value: Any, key: str = "") -> dict[str, Any]:
-    """Return each value below nested mappings under its dotted key."""
-    if not isinstance(value, Mapping) or not value:
-        return {key: value}
-    flat: dict[str, Any] = {}
-    for name, inside in value.items():
-        flat |= _flatten(inside, f"{key}.{name}" if key else str(name))
-    return flat
-
-
 def _facts(entry: LockEntry) -> dict[tuple[str, str], Any]:
     """Return the contents of a stage's entry by kind and name, as in :class:`Change`."""
     facts: dict[tuple[str, str], Any] = {}
@@ -244,7 +235,7 @@ def _facts(entry: LockEntry) -> dict[tuple[str, str], Any]:
         facts |= {(kind, str(item.get("path"))): _content(item) for item in entry.get(f"{kind}s", ())}
     for file, values in entry.get("params", {}).items():
         prefix = "" if file == "params.yaml" else f"{file}:"
-        facts |= {("param", prefix + key): value for key, value in _flatten(values).items()}
+        facts |= {("param", prefix + key): value for key, value in dotted(values)}
     if "cmd" in entry:
         facts["cmd", ""] = entry["cmd"]
     return facts
