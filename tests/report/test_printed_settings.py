@@ -22,6 +22,14 @@ from nofrost.report.sections.printed_settings import changed_attacks, changed_tr
             ],
         ),
         ("xie2020-figure-7", ["adv-running-r638 and clean-r638: model.arch resnet44 instead of resnet638"]),
+        (
+            "xie2020-table-7",
+            [
+                "every training but adv-running-r200, adv-running-r338, adv-running-r518 and adv-running-r638: "
+                "model.arch resnet8 instead of resnet152",
+                "alp-pgd-5, mixed-pgd-5,",
+            ],
+        ),
         # Of a sweep what is alike at all of its places; the depth and the batch size are the places.
         ("galloway2019-figure-2", ["every training: optimiser.lr 0.0001 instead of 1e-05"]),
     ],

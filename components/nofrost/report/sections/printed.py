@@ -18,6 +18,8 @@ from nofrost.results import Status
 UNITS = {"percent": "%", "degrees": "°", "nats": "nats"}
 _STATUS: Mapping[str, Status] = {"holds": "pass", "does not hold": "fail"}
 _BLANK = "\N{EN DASH}"
+# As many are named in the words for a figure.
+_NAMES = 12
 
 
 def printed(collected: Collected) -> Section | None:
@@ -211,7 +213,9 @@ def _bars(comparison: PrintedComparison, positions: Mapping[str, int]) -> Iterat
         shown[run] = positions[run]
     if groups:
         name = f"printed-{comparison.printed.id}"
-        alt = f"Accuracies of {text.listed(shown)} with the printed numbers, by column: {text.listed(groups)}."
+        # A list of dozens is nothing to be read out; the legend names them.
+        names = text.listed(shown) if len(shown) <= _NAMES else text.plural(len(shown), "recipe")
+        alt = f"Accuracies of {names} with the printed numbers, by column: {text.listed(groups)}."
         panel = Panel("", figures.bar_panel(name, groups), alt)
         caption = f"{comparison.printed.name}: accuracies that were run; a short upright line is the printed number."
         yield Figure(caption, [panel], list(shown.items()))

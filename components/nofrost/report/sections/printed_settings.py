@@ -1,6 +1,6 @@
 """In which settings the trainings and attacks of a study differ from those of the printed numbers beside it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nofrost.config import (
@@ -56,8 +56,7 @@ def changed_trainings(table: Printed, study: Study) -> Iterator[str]:
     for change, names in found.items():
         by_names.setdefault(tuple(names), []).append(change)
     for of_names, changes in sorted(by_names.items(), key=lambda group: -len(group[0])):
-        whose = "every training" if len(of_names) == len(compared) > 1 else text.listed(of_names)
-        yield f"{whose}: {text.listed(changes)}"
+        yield f"{_whose(of_names, [name for name, _ in compared])}: {text.listed(changes)}"
 
 
 def has_printed_settings(study: Study) -> bool:
@@ -66,6 +65,14 @@ def has_printed_settings(study: Study) -> bool:
         return study.size == PAPER
     ours, theirs = study.as_json(), load_study(study.name, size=PAPER).as_json()
     return not differs_in_size({**ours, "runs": {**ours["runs"], "seed": theirs["runs"]["seed"]}}, theirs)
+
+
+def _whose(names: Sequence[str], among: Sequence[str]) -> str:
+    """Return names as a list, or, where that is shorter, as all of `among` but the others."""
+    others = [name for name in among if name not in names]
+    if len(names) == 1 or len(names) <= len(others):
+        return text.listed(names)
+    return f"every training but {text.listed(others)}" if others else "every training"
 
 
 def _by_row(study: Study) -> dict[str, list[Recipe]]:
