@@ -14,6 +14,7 @@ from nofrost.config.image_subset import ImageSubset
 from nofrost.config.reading import shipped_names
 from nofrost.config.sizes import SIZES
 from nofrost.report.measurement import CORRUPTIONS, study_suite
+from nofrost.train.schedule import lr_share
 from pipelines.study_plan import plan_study
 
 load = cache(load_study)
@@ -64,6 +65,16 @@ def test_a_study_is_planned_in_every_size_with_the_same_rows(name: str) -> None:
             planned.append(study.runs)
         suites = study.suites.by_key.values()
         assert (max(suite.max_images or 10**9 for suite in suites) <= 16) == (size == "tiny")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("size", SIZES)
+def test_at_no_size_the_rate_has_fallen_further_at_the_end_than_at_that_of_the_paper(name: str, size: str) -> None:
+    for_paper = load(name).recipes
+    for key, recipe in load(name, size=size).recipes.items():
+        printed = for_paper[key].schedule
+        least = lr_share(printed, printed.epochs - 1) if printed.shape == "step" else 0.0
+        assert lr_share(recipe.schedule, recipe.schedule.epochs - 1) >= least * (1 - 1e-9), key
 
 
 @pytest.mark.parametrize("name", STUDIES)

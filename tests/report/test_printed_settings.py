@@ -30,6 +30,10 @@ from nofrost.report.sections.printed_settings import changed_attacks, changed_tr
                 "alp-pgd-5, mixed-pgd-5,",
             ],
         ),
+        (
+            "xie2020-table-3",
+            ["alp-rmsprop: schedule.epochs 6 instead of 220 and schedule.milestones [1.036, 1.091, 1.145, ..."],
+        ),
         # Of a sweep what is alike at all of its places; the depth and the batch size are the places.
         ("galloway2019-figure-2", ["every training: optimiser.lr 0.0001 instead of 1e-05"]),
     ],

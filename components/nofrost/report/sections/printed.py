@@ -229,9 +229,10 @@ def _claims(comparison: PrintedComparison) -> Table:
         if any(len(runs) > 1 for runs in comparison.runs.values())
         else "over the test images; with another seed more may turn round"
     )
+    place = "in its text" if comparison.printed.name == "text" else f"of {comparison.printed.name}"
     caption = (
-        f"What the paper says of {comparison.printed.name}, in our words, and whether it holds of our numbers. A "
-        f"margin is within the noise where its 95 % interval has zero in it: {noise}."
+        f"What the paper says {place}, in our words, and whether it holds of our numbers. A margin is within the noise "
+        f"where its 95 % interval has zero in it: {noise}."
     )
     return Table(caption, columns, rows)
 
@@ -263,7 +264,7 @@ def _remarks(comparison: PrintedComparison, collected: Collected) -> Facts:
             titles.append(title)
     has_gaps = any(None in row.values.values() for row in table.rows.values())
     facts = {
-        "Not run": ", ".join(table.rows[row].label for row in not_run),
+        "Not run": "; ".join(table.rows[row].label for row in not_run),
         "Not measured": "; ".join(
             [
                 *(f"{text.listed(titles)}: {reason}" for reason, titles in missing.items()),

@@ -23,6 +23,8 @@ from nofrost.report.runs import WORST_CASE
 
 # Words of a recipe, which change no number.
 _WORDS = ("title", "citation", "note")
+# As many entries of a long list are shown at its beginning, and at its end.
+_SHOWN = 3
 
 
 def changed_attacks(table: Printed, study: Study) -> Iterator[str]:
@@ -117,4 +119,10 @@ def _told(changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
 
 
 def _setting(value: object) -> str:
-    return "its default" if value is None or (isinstance(value, Mapping) and not value) else str(value)
+    if value is None or (isinstance(value, Mapping) and not value):
+        return "its default"
+    # Of a rate that drops every two epochs there are dozens.
+    if isinstance(value, list) and len(value) > 2 * _SHOWN + 1:
+        first, last = (", ".join(map(str, some)) for some in (value[:_SHOWN], value[-_SHOWN:]))
+        return f"[{first}, ..., {last}]"
+    return str(value)
