@@ -107,7 +107,7 @@ def test_the_page_has_a_filter_for_each_paper_and_every_reference_has_its_target
 
 def test_the_page_names_verdicts_what_it_took_and_shows_pictures(page: str) -> None:
     assert "8.1 processor minutes" in page
-    assert "1 of 2 trainings came from other studies" in page
+    assert "1 of 2 trainings were there already, of other studies" in page
     assert "1 attempt was killed, whose time is not counted" in page
     assert "Rows of &lt;wang2022-table-3&gt;" in page
     assert page.count('<article class="exhibit"') == 3

@@ -139,7 +139,8 @@ def facts_of_run(study: FinishedStudy) -> list[tuple[str, str]]:
     facts = [("Size", study.config.size or ""), ("Seeds", text.seeds(study.config.seeds))]
     if (record := study.record) is not None:
         shared = record.trainings - len(record.trained)
-        without = f"; {shared} of {record.trainings} trainings came from other studies" if shared else ""
+        there = f"; {shared} of {record.trainings} trainings were there already, of other studies or of a run before"
+        without = there if shared else ""
         attempts = "1 attempt was" if record.killed == 1 else f"{record.killed} attempts were"
         killed = f"; {attempts} killed, whose time is not counted" if record.killed else ""
         facts += [
