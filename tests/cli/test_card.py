@@ -80,6 +80,9 @@ def test_a_card_does_not_replace_what_it_is_made_of(evaluation: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["--reported", "140"], "less than or equal to 100"),
+        (["--reported", "nan"], "reported: input should be a finite number, got nan"),
+        (["--reported", "inf"], "reported: input should be a finite number, got inf"),
         (["--number-forward-passes", "0"], "number_forward_passes"),
         (["--out", "/proc/nofrost/card.json"], "cannot write /proc/nofrost/card.json"),
     ],

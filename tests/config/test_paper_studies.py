@@ -73,7 +73,7 @@ def test_at_no_size_the_rate_has_fallen_further_at_the_end_than_at_that_of_the_p
     for_paper = load(name).recipes
     for key, recipe in load(name, size=size).recipes.items():
         printed = for_paper[key].schedule
-        least = lr_share(printed, printed.epochs - 1) if printed.shape == "step" else 0.0
+        least = lr_share(printed, printed.epochs - 1)
         assert lr_share(recipe.schedule, recipe.schedule.epochs - 1) >= least * (1 - 1e-9), key
 
 

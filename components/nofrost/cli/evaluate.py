@@ -9,7 +9,6 @@ import click
 
 from nofrost.cli.options import (
     PATH,
-    FiniteFloatRange,
     aligned,
     as_one_of_several,
     check_configuration_apart,
@@ -253,12 +252,7 @@ def _interval(proportion: Proportion) -> str:
 @click.option("--architecture", help="The architecture, such as ResNet-50.")
 @click.option("--additional-data", is_flag=True, help="It was trained on images beyond the dataset's.")
 @click.option("--number-forward-passes", type=int, help="Passes that one prediction takes; default: 1.")
-@click.option(
-    "--reported",
-    type=FiniteFloatRange(min=0, max=100),
-    metavar="PERCENT",
-    help="The robust accuracy that the paper prints.",
-)
+@click.option("--reported", type=float, metavar="PERCENT", help="The robust accuracy that the paper prints.")
 @click.option("--out", type=PATH, help="File to write; default: print.")
 def card(evaluation: Path, paper: str | None, out: Path | None, **options: Any) -> None:
     """Print an evaluation as a model card of RobustBench.

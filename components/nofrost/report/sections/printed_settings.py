@@ -57,8 +57,9 @@ def changed_trainings(table: Printed, study: Study) -> Iterator[str]:
     by_names: dict[tuple[str, ...], list[str]] = {}
     for change, names in found.items():
         by_names.setdefault(tuple(names), []).append(change)
+    among = [name for name, _ in compared]
     for of_names, changes in sorted(by_names.items(), key=lambda group: -len(group[0])):
-        yield f"{_whose(of_names, [name for name, _ in compared])}: {text.listed(changes)}"
+        yield f"{_whose(of_names, among)}: {text.listed(changes)}"
 
 
 def has_printed_settings(study: Study) -> bool:
